@@ -1,0 +1,30 @@
+"""Shared by all tests: coroutine tests run on a loop of their own, and what is missing is said."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from pathlib import Path
+
+import pytest
+
+TRANSCRIPTS = Path(__file__).resolve().parent.parent / "shared" / "data" / "transcripts"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run `async def` tests with asyncio.run; no plugin is needed for that."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    wanted = pyfuncitem._fixtureinfo.argnames
+    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in wanted}))
+    return True
+
+
+@pytest.fixture(scope="session")
+def transcripts() -> list[Path]:
+    """Paths of the recorded agent sessions; skips where they are not beside the checkout."""
+    found = sorted(TRANSCRIPTS.glob("*/*.jsonl"))
+    if not found:
+        pytest.skip("needs the recorded transcripts in ../shared/data/transcripts")
+    return found

@@ -1,0 +1,84 @@
+"""turnkeep keeps an LLM agent's turns: durable sessions, token counts, a context that fits.
+
+Everything here loads on first use, so that `import turnkeep` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from turnkeep.content import FilePart as FilePart
+    from turnkeep.content import ImagePart as ImagePart
+    from turnkeep.content import Item as Item
+    from turnkeep.content import Message as Message
+    from turnkeep.content import Opaque as Opaque
+    from turnkeep.content import Reasoning as Reasoning
+    from turnkeep.content import Ref as Ref
+    from turnkeep.content import Request as Request
+    from turnkeep.content import TextPart as TextPart
+    from turnkeep.content import ToolCall as ToolCall
+    from turnkeep.content import ToolDefinition as ToolDefinition
+    from turnkeep.content import ToolResult as ToolResult
+    from turnkeep.content import Usage as Usage
+    from turnkeep.errors import ConfigError as ConfigError
+    from turnkeep.errors import ContentError as ContentError
+    from turnkeep.errors import CorruptSession as CorruptSession
+    from turnkeep.errors import PendingApproval as PendingApproval
+    from turnkeep.errors import PluginError as PluginError
+    from turnkeep.errors import SessionBusy as SessionBusy
+    from turnkeep.errors import SessionConflict as SessionConflict
+    from turnkeep.errors import SessionExists as SessionExists
+    from turnkeep.errors import SessionNotFound as SessionNotFound
+    from turnkeep.errors import StoreClosed as StoreClosed
+    from turnkeep.errors import StoreError as StoreError
+    from turnkeep.errors import StoreUnavailable as StoreUnavailable
+    from turnkeep.errors import TurnkeepError as TurnkeepError
+    from turnkeep.events import Checkpoint as Checkpoint
+    from turnkeep.events import Decision as Decision
+    from turnkeep.events import Event as Event
+    from turnkeep.events import Retract as Retract
+    from turnkeep.hookspecs import CounterSpec as CounterSpec
+    from turnkeep.hookspecs import Env as Env
+    from turnkeep.hookspecs import StoreSpec as StoreSpec
+    from turnkeep.hookspecs import hookimpl as hookimpl
+    from turnkeep.keeper import Keeper as Keeper
+    from turnkeep.keeper import open_keeper as open  # noqa: A004, F401  # read as turnkeep.open
+    from turnkeep.session import BaseSessionManager as BaseSessionManager
+    from turnkeep.session import InMemorySessionManager as InMemorySessionManager
+    from turnkeep.session import Session as Session
+    from turnkeep.session import SessionManager as SessionManager
+    from turnkeep.turn import Step as Step
+    from turnkeep.turn import Turn as Turn
+
+_HOMES = {
+    "content": "FilePart ImagePart Item Message Opaque Reasoning Ref Request TextPart ToolCall "
+    "ToolDefinition ToolResult Usage",
+    "errors": "ConfigError ContentError CorruptSession PendingApproval PluginError SessionBusy "
+    "SessionConflict SessionExists SessionNotFound StoreClosed StoreError StoreUnavailable "
+    "TurnkeepError",
+    "events": "Checkpoint Decision Event Retract",
+    "hookspecs": "CounterSpec Env StoreSpec hookimpl",
+    "keeper": "Keeper open",
+    "session": "BaseSessionManager InMemorySessionManager Session SessionManager",
+    "turn": "Step Turn",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+# `open` is left out: `from turnkeep import *` must not hide the built-in.
+__all__ = ["__version__", *(_HOME_OF.keys() - {"open"})]  # noqa: PLE0604  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if (home := _HOME_OF.get(name)) is None:
+        raise AttributeError(f"module 'turnkeep' has no attribute {name!r}")
+    value = getattr(import_module(f"turnkeep.{home}"), "open_keeper" if name == "open" else name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

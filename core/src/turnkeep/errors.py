@@ -1,0 +1,109 @@
+"""Everything turnkeep raises on purpose: one tree, rooted at `TurnkeepError`.
+
+Each message says what happened, to which session, plugin, option or line, and what to do next.
+No message holds a secret or a piece of a conversation.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from turnkeep.store import Head
+
+
+class TurnkeepError(Exception):
+    """Base of all errors of this package."""
+
+    def __str__(self) -> str:
+        # KeyError, a base of SessionNotFound, would show the repr of its argument instead.
+        return str(self.args[0]) if self.args else self.__class__.__name__
+
+
+class ConfigError(TurnkeepError):
+    """The configuration cannot be used; `problems` holds one sentence for each fault found."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class PluginError(TurnkeepError):
+    """A plugin that the configuration names is missing, broken or made for another api."""
+
+
+class ContentError(TurnkeepError, ValueError):
+    """A value that cannot be kept; `path` names it, as in `content[0].arguments.when`."""
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class StoreError(TurnkeepError):
+    """Base of the errors of session stores."""
+
+
+class SessionExists(StoreError, ValueError):
+    """The session to create is there already."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"session {session_id!r} exists already; get it, or choose another id")
+        self.session_id = session_id
+
+
+class SessionNotFound(StoreError, KeyError):
+    """There is no such session, it has expired, or it belongs to another user."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(f"there is no session {session_id!r} (never created, deleted or expired)")
+        self.session_id = session_id
+
+
+class SessionConflict(StoreError):
+    """Somebody else wrote first: nothing of this write was kept. `head` is the current one."""
+
+    def __init__(self, session_id: str, head: Head | None, message: str | None = None) -> None:
+        super().__init__(
+            message
+            or f"session {session_id!r} was changed by another writer; "
+            "nothing was written: load it again and repeat"
+        )
+        self.session_id = session_id
+        self.head = head
+
+
+class SessionBusy(SessionConflict):
+    """Another turn of this session is running. Nothing was written or spent."""
+
+
+class StoreClosed(StoreError):
+    """The store was closed before this call."""
+
+    def __init__(self, store: str) -> None:
+        super().__init__(f"the {store} store is closed; open it again to go on")
+
+
+class StoreUnavailable(StoreError):
+    """The store could not be reached or is out of room; whether the write was kept is unknown."""
+
+
+class CorruptSession(StoreError):
+    """A stored record cannot be read back; it is never skipped."""
+
+    def __init__(self, session_id: str, seq: int, reason: str) -> None:
+        super().__init__(f"session {session_id!r}, record {seq} cannot be read: {reason}")
+        self.session_id = session_id
+        self.seq = seq
+
+
+class PendingApproval(TurnkeepError):
+    """Calls of the session wait for a decision: answer them, or reject them with the new turn."""
+
+    def __init__(self, session_id: str, calls: tuple[str, ...]) -> None:
+        super().__init__(
+            f"session {session_id!r} waits for a decision on {', '.join(calls)}; decide, or open "
+            'the turn with on_pending="reject"'
+        )
+        self.session_id = session_id
+        self.calls = calls
