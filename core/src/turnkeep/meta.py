@@ -1,0 +1,73 @@
+"""Core's own notes in a session's head: the open turn, and what an import brought along."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from turnkeep.codec import decode_object, encode_object
+from turnkeep.errors import SessionBusy
+from turnkeep.store import Head
+
+TURN_TIMEOUT: Final = 300.0
+"""Seconds of silence after which an open turn counts as dead."""
+
+
+class Meta(NamedTuple):
+    """The decoded `Head.meta`. Keys of newer versions are kept in `rest`."""
+
+    turn: str | None = None
+    """Id of the turn that is running, or was when its process died."""
+    header: dict[str, Any] = {}  # noqa: RUF012  # never changed, only replaced
+    """Fields of the session line it was imported from (source, model, tools …)."""
+    imported: dict[str, Any] | None = None
+    """`created`, `updated` as imported, and the `version` they hold for."""
+    rest: dict[str, Any] = {}  # noqa: RUF012  # never changed, only replaced
+
+    @classmethod
+    def of(cls, head: Head) -> Meta:
+        """Decode a head's meta. Raises CorruptSession."""
+        if not head.meta:
+            return cls()
+        rest = decode_object(head.meta, session_id=head.session_id, what="its meta")
+        return cls(rest.pop("turn", None), rest.pop("header", {}), rest.pop("imported", None), rest)
+
+    def encode(self, session_id: str) -> bytes:
+        """Encode for the store. Raises ContentError for what is not JSON."""
+        fields = dict(self.rest)
+        if self.turn is not None:
+            fields["turn"] = self.turn
+        if self.header:
+            fields["header"] = self.header
+        if self.imported is not None:
+            fields["imported"] = self.imported
+        return encode_object(fields, f"the meta of session {session_id!r}")
+
+
+def times(head: Head, meta: Meta) -> tuple[datetime, datetime]:
+    """Give a session's created and updated: as imported until the first append after it."""
+    if meta.imported is None:
+        return head.created, head.updated
+    created = meta.imported.get("created")
+    updated = meta.imported.get("updated")
+    untouched = meta.imported.get("version") == head.revision.version
+    return (
+        datetime.fromisoformat(created) if created else head.created,
+        datetime.fromisoformat(updated) if updated and untouched else head.updated,
+    )
+
+
+def check_free(head: Head, meta: Meta, now: datetime, timeout: float) -> None:
+    """Raise SessionBusy if a turn is open and was heard of less than `timeout` seconds ago.
+
+    Both times are the store's clock.
+    """
+    if meta.turn is not None and now - head.updated < timedelta(seconds=timeout):
+        age = max((now - head.updated).total_seconds(), 0.0)
+        raise SessionBusy(
+            head.session_id,
+            head,
+            f"session {head.session_id!r} has a turn running (last heard of {age:.0f} s ago); wait "
+            f'for it, open the turn with on_conflict="wait", or take it over once it has been '
+            f"silent for {timeout:.0f} s",
+        )

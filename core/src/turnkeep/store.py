@@ -1,0 +1,230 @@
+"""The store contract: an append-only log of bytes with a revision, behind a few sharp primitives.
+
+`SessionStore` is what an author of a backend implements; codec and policy live above it, once.
+What every store shows, numbered, is in `docs/design/store-contract.md`. In short: an append is all
+or nothing and fenced by `expected`; a retry with the same `commit_id` writes nothing twice; order
+is the seq, never a clock; an expired session is found by nothing.
+
+All methods are coroutines, and a store is used only on the event loop that opened it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+
+Durability: TypeAlias = Literal["power", "process", "none"]
+"""What survives: a power loss, the kill of the process, or neither."""
+
+MAX_ID_BYTES: Final = 512
+
+
+class Keep:
+    """The type of `KEEP`."""
+
+    def __repr__(self) -> str:
+        return "KEEP"
+
+
+KEEP: Final = Keep()
+"""Leaves a session's ttl as it is."""
+
+Ttl: TypeAlias = float | None
+"""Seconds without an append after which a session expires; None: never."""
+
+
+class Capability(StrEnum):
+    """Powers beyond the contract that a store may declare."""
+
+    FORK = "fork"
+    ERASE = "erase"
+    SEARCH = "search"
+    STATS = "stats"
+    LIST_ALL = "list_all"
+
+
+class Revision(NamedTuple):
+    """A point in a session's life: its random incarnation, and a counter of appends from 0."""
+
+    incarnation: bytes
+    version: int
+
+
+class Record(NamedTuple):
+    """One event to append. `text` and `usage` are only for stores with `search` and `stats`."""
+
+    data: bytes
+    text: str | None = None
+    usage: Mapping[str, int] | None = None
+
+
+class Head(NamedTuple):
+    """What a store knows of a session without its events. Times are aware UTC, the store's clock.
+
+    `seq` is that of the last event (0: none); `base` that of the newest valid checkpoint (0: none);
+    `meta` is core's own JSON (open turn, title …); `ttl` is in seconds.
+    """
+
+    session_id: str
+    user_id: str | None
+    revision: Revision
+    seq: int
+    base: int
+    meta: bytes
+    created: datetime
+    updated: datetime
+    expires: datetime | None
+    ttl: Ttl
+
+
+class Loaded(NamedTuple):
+    """A snapshot of a session.
+
+    `records` are contiguous and begin with seq `first`; `more` tells that some after them were cut
+    off by the limit; `now` is the store's clock.
+    """
+
+    head: Head
+    state: bytes
+    first: int
+    records: Sequence[bytes]
+    more: bool
+    now: datetime
+
+
+class NotModified(NamedTuple):
+    """The session is still at the revision the caller knows."""
+
+    head: Head
+    now: datetime
+
+
+class Page(NamedTuple):
+    """Some heads, and the cursor that continues after them (None: the end)."""
+
+    heads: Sequence[Head]
+    cursor: str | None
+
+
+class SessionStore(Protocol):
+    """A place where sessions are kept."""
+
+    @property
+    def name(self) -> str:
+        """The store's name in TOML."""
+        ...
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Powers beyond the contract."""
+        ...
+
+    @property
+    def durability(self) -> Durability:
+        """What an append that has returned survives."""
+        ...
+
+    async def create(
+        self,
+        session_id: str,
+        *,
+        user_id: str | None = None,
+        state: bytes = b"{}",
+        ttl: Ttl = None,
+        commit_id: bytes,
+    ) -> Head:
+        """Begin a session at version 0 with an incarnation of its own.
+
+        A repeated call with the same `commit_id` answers with the head it made. Raises
+        SessionExists.
+        """
+        ...
+
+    async def load(
+        self,
+        session_id: str,
+        *,
+        after: int | None = None,
+        limit: int | None = None,
+        known: Revision | None = None,
+    ) -> Loaded | NotModified | None:
+        """Read head, state and records in one snapshot; None if there is no such session.
+
+        `after=None` starts at the base (the live context), 0 at the beginning, n behind seq n.
+        Raises CorruptSession for a record that is missing.
+        """
+        ...
+
+    async def append(
+        self,
+        session_id: str,
+        records: Sequence[Record],
+        *,
+        expected: Revision,
+        commit_id: bytes,
+        meta: bytes | None = None,
+        state: bytes | None = None,
+        base: int | None = None,
+        ttl: Ttl | Keep = KEEP,
+    ) -> Head:
+        """Add records and change what is given (None: unchanged), all or nothing.
+
+        Raises SessionNotFound, SessionConflict; StoreUnavailable where the outcome is unknown.
+        A cancelled append has settled when CancelledError leaves it: all or nothing.
+        """
+        ...
+
+    async def delete(self, session_id: str, *, expected: Revision | None = None) -> bool:
+        """Remove a session whole; False if there was none. Raises SessionConflict."""
+        ...
+
+    async def list(
+        self, *, user_id: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> Page:
+        """Page through sessions, newest created first; None lists all users (`list_all`)."""
+        ...
+
+    async def purge(self, *, limit: int = 1000) -> int:
+        """Physically remove up to `limit` expired sessions; returns how many."""
+        ...
+
+    async def close(self) -> None:
+        """Wait for appends in flight and let go of everything; closing twice is fine."""
+        ...
+
+
+def check_id(value: str, what: str = "session id") -> str:
+    """Refuse, with ValueError, what is no valid session or user id; return it otherwise.
+
+    Valid is any Unicode string of 1 to 512 bytes without NUL or lone surrogates.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"a {what} is a string, not {type(value).__name__}")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"a {what} may not hold half of a surrogate pair") from None
+    if not 1 <= size <= MAX_ID_BYTES:
+        raise ValueError(f"a {what} has 1 to {MAX_ID_BYTES} bytes as UTF-8, this one {size}")
+    if "\0" in value:
+        raise ValueError(f"a {what} may not hold a NUL character")
+    return value
+
+
+def check_limit(limit: int | None) -> None:
+    """Refuse a limit that is no positive number."""
+    if limit is not None and (isinstance(limit, bool) or limit < 1):
+        raise ValueError(f"limit must be at least 1, not {limit!r}")
+
+
+def new_incarnation() -> bytes:
+    """Make the random part of a new session's revision."""
+    return os.urandom(8)
+
+
+def new_commit_id() -> bytes:
+    """Make the idempotency key of one append or create."""
+    return os.urandom(16)

@@ -1,0 +1,1 @@
+"""Stores and store wrappers that ship with core."""

@@ -1,0 +1,1 @@
+"""Help for tests, of this project and of plugin authors. Needs the test's own dependencies."""

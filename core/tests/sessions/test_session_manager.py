@@ -1,0 +1,218 @@
+"""Whole sessions: the tutorial's API."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import pytest
+
+from turnkeep import (
+    BaseSessionManager,
+    ContentError,
+    Event,
+    InMemorySessionManager,
+    Message,
+    Session,
+    SessionConflict,
+    SessionManager,
+)
+from turnkeep.stores.memory import MemoryStore
+
+
+def event(text="hi"):
+    return Event(execution_id="run", author="user", content=[Message(role="user", content=text)])
+
+
+async def test_what_is_saved_is_there():
+    """Events and state come back; events know their seqs."""
+    manager = InMemorySessionManager()
+    session = await manager.create("user-123", "ann")
+    session.events = [*session.events, event("a"), event("b")]
+    session.state["pending"] = [1]
+    await manager.save(session)
+    back = await manager.get("user-123")
+    assert [e.content[0].content for e in back.events] == ["a", "b"]
+    assert ([e.seq for e in back.events], back.state, back.user_id) == (
+        [1, 2],
+        {"pending": [1]},
+        "ann",
+    )
+
+
+async def test_a_second_create_is_a_value_error():
+    """As in the tutorial."""
+    manager = InMemorySessionManager()
+    await manager.create("s")
+    with pytest.raises(ValueError, match="exists"):
+        await manager.create("s")
+
+
+async def test_get_of_nothing_is_none():
+    """As in the tutorial."""
+    assert await InMemorySessionManager().get("s") is None
+
+
+async def test_sessions_can_be_looked_through():
+    """`_sessions` maps ids to sessions with events and state."""
+    manager = InMemorySessionManager()
+    session = await manager.get_or_create("s")
+    session.events.append(event())
+    await manager.save(session)
+    assert {name: len(kept.events) for name, kept in manager._sessions.items()} == {"s": 1}
+
+
+async def test_get_or_create_races_to_one_session():
+    """Of callers at once all get the same session."""
+    manager = InMemorySessionManager()
+    made = await asyncio.gather(*(manager.get_or_create("s") for _ in range(10)))
+    assert len({session._loaded.log.head.revision for session in made}) == 1
+
+
+async def test_saving_again_and_again_appends_only_what_is_new():
+    """A session object can be used over many saves."""
+    manager = InMemorySessionManager()
+    session = await manager.create("s")
+    for number in range(3):
+        session.events.append(event(str(number)))
+        await manager.save(session)
+        await manager.save(session)
+    assert [e.content[0].content for e in (await manager.get("s")).events] == ["0", "1", "2"]
+
+
+async def test_of_two_savers_one_conflicts():
+    """Nobody's turn is overwritten or interleaved silently."""
+    manager = InMemorySessionManager()
+    await manager.create("s")
+    one, two = await manager.get("s"), await manager.get("s")
+    one.events.append(event("one"))
+    two.events.append(event("two"))
+    await manager.save(one)
+    with pytest.raises(SessionConflict):
+        await manager.save(two)
+    assert [e.content[0].content for e in (await manager.get("s")).events] == ["one"]
+
+
+@pytest.mark.parametrize("change", [
+    lambda session: session.events[0].content.append(Message(role="user", content="slipped in")),
+    lambda session: session.events.reverse(),
+    lambda session: session.events.pop(),
+    lambda session: session.events.insert(1, event()),
+    lambda session: session.events.append(session.events[0].model_copy(update={"seq": None})),
+])  # fmt: skip
+async def test_an_edited_history_is_refused(change):
+    """The log only grows; the message says how to take something back."""
+    manager = InMemorySessionManager()
+    session = await manager.create("s")
+    session.events += [event("a"), event("b")]
+    await manager.save(session)
+    session = await manager.get("s")
+    change(session)
+    with pytest.raises(ContentError, match="'s'"):
+        await manager.save(session)
+    assert len((await manager.get("s")).events) == 2
+
+
+async def test_a_tail_of_the_history_is_enough():
+    """A session that holds only its newest events can be saved."""
+    manager = InMemorySessionManager()
+    session = await manager.create("s")
+    session.events += [event("a"), event("b")]
+    await manager.save(session)
+    session.events = [session.events[-1], event("c")]
+    await manager.save(session)
+    assert len((await manager.get("s")).events) == 3
+
+
+async def test_changed_state_travels_with_an_event():
+    """The log carries each state, so that it can be restored later."""
+    manager = InMemorySessionManager()
+    session = await manager.create("s")
+    session.state["n"] = 1
+    await manager.save(session)
+    session.state["n"] = True
+    session.events.append(event())
+    await manager.save(session)
+    back = await manager.get("s")
+    assert [e.state for e in back.events] == [{"n": 1}, {"n": True}]
+    assert back.state["n"] is True
+
+
+async def test_a_session_made_by_hand_is_saved():
+    """A session that came from elsewhere is matched by its event ids."""
+    manager = InMemorySessionManager()
+    session = Session(session_id="s", events=[event("a")], created_at=datetime(2026, 1, 1))
+    assert session.created_at.tzinfo is not None
+    await manager.save(session)
+    again = Session.model_validate_json(session.model_dump_json())
+    again.events.append(event("b"))
+    await manager.save(again)
+    assert [e.content[0].content for e in (await manager.get("s")).events] == ["a", "b"]
+
+
+async def test_a_session_moves_to_another_manager():
+    """Saved elsewhere, it begins there with all its events."""
+    one, two = InMemorySessionManager(), InMemorySessionManager()
+    session = await one.create("s")
+    session.events.append(event("a"))
+    await one.save(session)
+    await two.save(session)
+    assert [e.id for e in (await two.get("s")).events] == [session.events[0].id]
+
+
+async def test_somebody_elses_session_is_not_found():
+    """A call that names another user finds nothing and deletes nothing."""
+    manager = InMemorySessionManager()
+    await manager.create("s", "ann")
+    assert await manager.get("s", user_id="bob") is None
+    assert not await manager.delete("s", user_id="bob")
+    with pytest.raises(ValueError):
+        await manager.get_or_create("s", "bob")
+    assert await manager.delete("s", user_id="ann")
+
+
+async def test_state_that_is_not_json_is_refused_before_anything_is_written():
+    """The path is named, and the events are not half saved."""
+    manager = InMemorySessionManager()
+    session = await manager.create("s")
+    session.events.append(event())
+    session.state["when"] = datetime.now(UTC)
+    with pytest.raises(ContentError, match="when is datetime"):
+        await manager.save(session)
+    assert (await manager.get("s")).events == []
+
+
+async def test_listing_describes_sessions():
+    """A listing has owner, number of events and times."""
+    manager = SessionManager(MemoryStore(), ttl=60)
+    session = await manager.create("s", "ann")
+    session.events.append(event())
+    await manager.save(session)
+    [info], cursor = await manager.list(user_id="ann")
+    assert (info.session_id, info.user_id, info.events, info.busy, cursor) == (
+        "s",
+        "ann",
+        1,
+        False,
+        None,
+    )
+    assert info.expires_at > info.updated_at >= info.created_at
+
+
+def test_anybodys_manager_gets_get_or_create():
+    """The base class needs three methods and gives the fourth."""
+
+    class Mine(BaseSessionManager):
+        def __init__(self):
+            self.kept = {}
+
+        async def create(self, session_id, user_id=None):
+            self.kept[session_id] = Session(session_id=session_id, user_id=user_id)
+            return self.kept[session_id]
+
+        async def get(self, session_id):
+            return self.kept.get(session_id)
+
+        async def save(self, session):
+            self.kept[session.session_id] = session
+
+    mine = Mine()
+    assert asyncio.run(mine.get_or_create("s", "u")) is asyncio.run(mine.get_or_create("s"))
