@@ -1,0 +1,79 @@
+"""What a plugin may offer: hooks that return declarative specs, called once, never per request.
+
+A plugin is a light module of functions marked with `hookimpl`, named by an entry point of the group
+`turnkeep`. Each hook returns an iterable of specs: pure data, so that a plugin can be listed,
+checked and documented without running it. Heavy imports belong inside a spec's `open`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+import pluggy
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from turnkeep.store import Capability, SessionStore
+    from turnkeep.tokens.counter import TokenCounter
+
+PROJECT: Final = "turnkeep"
+"""Name of the entry-point group and of the pluggy project."""
+API: Final = 1
+"""Version of this contract; a spec made for another one is refused with a sentence."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+O = TypeVar("O", bound="BaseModel")  # noqa: E741  # the options of a spec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Env:
+    """What core hands to a spec's `open` beside its options."""
+
+    data_dir: Path
+    """Folder that relative paths of the configuration start from."""
+    logger: logging.Logger
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreSpec(Generic[O]):
+    """A kind of session store: its name in TOML, its options and how to open one."""
+
+    name: str
+    summary: str
+    options: type[O]
+    open: Callable[[O, Env], AbstractAsyncContextManager[SessionStore]]
+    capabilities: frozenset[Capability] = field(default_factory=frozenset)
+    api: int = API
+
+
+@dataclass(frozen=True, kw_only=True)
+class CounterSpec(Generic[O]):
+    """A kind of token counter."""
+
+    name: str
+    summary: str
+    options: type[O]
+    open: Callable[[O, Env], AbstractAsyncContextManager[TokenCounter]]
+    api: int = API
+
+
+class Hooks:
+    """The hooks. Each is optional."""
+
+    @hookspec
+    def session_stores(self) -> Iterable[StoreSpec[Any]]:
+        """Offer kinds of session stores, chosen by `[session] store = "NAME"`."""
+        raise AssertionError("a specification, never called")
+
+    @hookspec
+    def token_counters(self) -> Iterable[CounterSpec[Any]]:
+        """Offer kinds of token counters, chosen by `[tokens] counter = "NAME"`."""
+        raise AssertionError("a specification, never called")
