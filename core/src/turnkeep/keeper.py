@@ -1,0 +1,148 @@
+"""Keeper: what `turnkeep.open()` gives; it owns the store and the counter, and opens turns."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from turnkeep.config import Config, load_config
+from turnkeep.errors import TurnkeepError
+from turnkeep.hookspecs import Env
+from turnkeep.lease import TurnRules
+from turnkeep.meta import TURN_TIMEOUT
+from turnkeep.session import SessionManager
+from turnkeep.store import SessionStore, Ttl
+from turnkeep.stores.on_loop import OnLoop
+from turnkeep.tokens.counter import TokenCounter
+from turnkeep.tokens.estimate import EstimateCounter
+from turnkeep.turn import Turn
+
+_logger = logging.getLogger("turnkeep")
+
+
+class Keeper:
+    """Keeps the turns of any number of sessions on one store.
+
+    Made by `turnkeep.open()`, or from parts without files, plugins or globals:
+    `Keeper(store=MyStore())`. Parts given here are used, not owned: closing them stays with you.
+
+    Parameters: `ttl` in seconds for sessions begun here (None: they last); `turn_timeout` seconds
+    of silence after which a turn counts as dead; `on_conflict` "error" or "wait" where a turn is
+    running; `on_pending` "raise" or "reject" where calls wait for approval.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: SessionStore | None = None,
+        counter: TokenCounter | None = None,
+        ttl: Ttl = None,
+        turn_timeout: float = TURN_TIMEOUT,
+        on_conflict: Literal["error", "wait"] = "error",
+        on_pending: Literal["raise", "reject"] = "raise",
+    ) -> None:
+        self._store = store
+        self._counter = counter
+        self._ttl = ttl
+        self._rules = TurnRules(turn_timeout, on_conflict, on_pending)
+        self._config: Config | None = None
+        self._resources = AsyncExitStack()
+        self._sessions: SessionManager | None = None
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        """Make a keeper that opens what the configuration names."""
+        chosen = config.session
+        keeper = cls(
+            ttl=chosen.ttl,
+            turn_timeout=chosen.turn_timeout,
+            on_conflict=chosen.on_conflict,
+            on_pending=chosen.on_pending,
+        )
+        keeper._config = config
+        return keeper
+
+    @property
+    def sessions(self) -> SessionManager:
+        """The manager of whole sessions over this keeper's store."""
+        if self._sessions is None:
+            raise TurnkeepError("the keeper is not open; use it inside `async with`")
+        return self._sessions
+
+    @property
+    def counter(self) -> TokenCounter:
+        """The token counter in use."""
+        if self._counter is None:
+            raise TurnkeepError("the keeper is not open; use it inside `async with`")
+        return self._counter
+
+    def turn(
+        self,
+        session_id: str,
+        *,
+        user_id: str | None = None,
+        execution_id: str | None = None,
+        on_conflict: Literal["error", "wait"] | None = None,
+        on_pending: Literal["raise", "reject"] | None = None,
+    ) -> Turn:
+        """Prepare a turn of a session, begun if it does not exist; enter it with `async with`.
+
+        `user_id` names the owner: somebody else's session is not found. `execution_id` marks the
+        events of this turn (default: a new one).
+        """
+        return Turn(
+            self.sessions.store,
+            session_id,
+            rules=self._rules._replace(
+                on_conflict=on_conflict or self._rules.on_conflict,
+                on_pending=on_pending or self._rules.on_pending,
+            ),
+            counter=self.counter,
+            ttl=self._ttl,
+            user_id=user_id,
+            execution_id=execution_id,
+        )
+
+    async def __aenter__(self) -> Self:
+        config = self._config
+        try:
+            if config is not None:
+                for note in config.notes:
+                    _logger.warning("%s", note)
+                env = Env(data_dir=config.folder, logger=_logger)
+                opened = config.store.open(config.store_options, env)
+                self._store = await self._resources.enter_async_context(opened)
+                counting = config.counter.open(config.counter_options, env)
+                self._counter = await self._resources.enter_async_context(counting)
+        except BaseException:
+            await self._resources.aclose()
+            raise
+        if self._store is None:
+            raise TurnkeepError("Keeper needs a store: Keeper(store=...) or turnkeep.open()")
+        self._counter = self._counter or EstimateCounter()
+        self._sessions = SessionManager(
+            OnLoop(self._store), ttl=self._ttl, turn_timeout=self._rules.timeout
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._sessions = None
+        await self._resources.__aexit__(kind, error, traceback)
+
+
+def open_keeper(source: str | os.PathLike[str] | Mapping[str, Any] | None = None) -> Keeper:
+    """Read the configuration and prepare a keeper; `async with` opens it.
+
+    `source` is a path, a mapping with the tables of a `turnkeep.toml`, or None: the file that holds
+    for the current folder. Exported as `turnkeep.open`. Raises ConfigError with every fault found.
+    """
+    return Keeper.from_config(load_config(source))

@@ -1,0 +1,307 @@
+"""Turn: the heart. It keeps what happens as it happens, and hands back what a model call needs.
+
+Everything is stored durably when the call that adds it returns. How turns of one session keep out
+of each other's way is told in `turnkeep.lease`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Final, Literal, NamedTuple, Self
+
+from turnkeep.codec import decode_object, encode_object
+from turnkeep.content import (
+    Item,
+    Message,
+    Model,
+    ToolCall,
+    ToolDefinition,
+    ToolResult,
+    message_text,
+)
+from turnkeep.context import Context, Entry
+from turnkeep.errors import ContentError, PendingApproval
+from turnkeep.events import Decision, Event, author_of, new_id
+from turnkeep.formats.response import read_response
+from turnkeep.lease import Lease, TurnRules
+from turnkeep.prepared import PreparedRequest
+from turnkeep.store import Head, SessionStore, Ttl, check_id
+from turnkeep.tokens.counter import TokenCounter
+
+INTERRUPTED: Final = "interrupted, outcome unknown"
+"""The result of a call that was open when another turn began."""
+
+
+class Step(NamedTuple):
+    """One answer of the model, as stored."""
+
+    event: Event
+    tool_calls: list[ToolCall]
+    """Calls to run now."""
+    pending: list[ToolCall]
+    """Calls that may not run before a decision."""
+
+    @property
+    def done(self) -> bool:
+        """Whether this was the final answer."""
+        return not self.tool_calls and not self.pending
+
+    @property
+    def text(self) -> str:
+        """The text of the answer."""
+        messages = [item for item in self.event.content if isinstance(item, Message)]
+        return "\n".join(message_text(message) for message in messages)
+
+
+class Turn:
+    """From a user's input to the final answer, or to a pause; made by `Keeper.turn`."""
+
+    def __init__(
+        self,
+        store: SessionStore,
+        session_id: str,
+        *,
+        rules: TurnRules,
+        counter: TokenCounter,
+        ttl: Ttl = None,
+        user_id: str | None = None,
+        execution_id: str | None = None,
+    ) -> None:
+        self.session_id = check_id(session_id)
+        self.execution_id = execution_id or new_id()
+        self._lease = Lease(store, session_id, rules=rules, ttl=ttl, user_id=user_id)
+        self._on_pending = rules.on_pending
+        self._counter = counter
+
+    @property
+    def context(self) -> Context:
+        """The live context: what the next request is made of."""
+        return self._lease.context
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The session's state as stored; `set_state` replaces it."""
+        return self._lease.state
+
+    @property
+    def head(self) -> Head | None:
+        """The session's head as this turn last saw it; None: it does not exist yet."""
+        return self._lease.head
+
+    @property
+    def open_calls(self) -> list[ToolCall]:
+        """Calls that still want a result."""
+        return _calls(self.context.open_calls())
+
+    @property
+    def pending(self) -> list[ToolCall]:
+        """Open calls that wait for a decision."""
+        return _calls(self.context.pending())
+
+    async def __aenter__(self) -> Self:
+        await self._lease.load()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._lease.close(failing=error is not None)
+
+    async def add(self, *items: Item, author: str | None = None) -> list[Event]:
+        """Keep items; consecutive ones of one author become one event.
+
+        The author is told by the item ("user", "assistant", "tool", "system") unless given. Calls
+        that an earlier turn left open are closed first, with an error result. Raises SessionBusy
+        and PendingApproval before anything is spent, SessionConflict if this turn was taken over,
+        ContentError for what is not JSON.
+        """
+        events = [
+            self._event(name, list(run))
+            for name, run in itertools.groupby(items, lambda item: author or author_of(item))
+        ]
+        answered = {item.tool_call_id for item in items if isinstance(item, ToolResult)}
+        await self._lease.write(events, leading=lambda: self._close_open_calls(answered))
+        return events
+
+    async def add_response(
+        self,
+        response: object,
+        *,
+        needs_approval: Callable[[ToolCall], bool] | Collection[str] = (),
+        partial: bool = False,
+    ) -> Step:
+        """Keep a model's answer: a body of any known provider, an item or items, or a text.
+
+        `needs_approval` names the tools (or tells the calls) that may not run before a decision.
+        `partial` marks an answer that was cut off: it is kept, and left out of requests. The final
+        answer closes the turn. Raises ContentError for a shape that is not known.
+        """
+        parsed = read_response(response)
+        items = [_gated(item, needs_approval) for item in parsed.items]
+        event = self._event("assistant", items, usage=parsed.usage, partial=partial)
+        calls = [item for item in items if isinstance(item, ToolCall) and not partial]
+        await self._lease.write([event], closing=not calls and not partial)
+        return Step(
+            event,
+            [call for call in calls if not call.needs_approval],
+            [call for call in calls if call.needs_approval],
+        )
+
+    async def add_result(
+        self,
+        call: ToolCall,
+        value: object = None,
+        *,
+        status: Literal["success", "error"] = "success",
+    ) -> Event:
+        """Keep what a tool gave back: a text, any JSON, a list of parts, or the error it raised.
+
+        Raises PendingApproval if the call waits for a decision, ContentError if it is not open.
+        """
+        await self._lease.settle()
+        if self._open_call(call) in self.context.pending():
+            raise PendingApproval(self.session_id, (call.name,))
+        event = self._event("tool", [_result(call, value, status)])
+        await self._lease.write([event])
+        return event
+
+    async def decide(
+        self,
+        call: ToolCall,
+        *,
+        approved: bool,
+        arguments: dict[str, Any] | None = None,
+        reason: str | None = None,
+    ) -> ToolCall | None:
+        """Keep a person's decision; give the call to run, with changed arguments, or None.
+
+        A rejected call gets its error result at once. Each call is decided once, by whoever comes
+        first: ContentError for the others.
+        """
+        await self._lease.settle()
+        entry = self._open_call(call)
+        if entry not in self.context.pending():
+            raise ContentError(
+                f"session {self.session_id!r}: call {call.tool_call_id!r} ({call.name}) waits for "
+                "no decision (any more)"
+            )
+        decision = self._decision(entry, approved=approved, arguments=arguments, reason=reason)
+        if approved:
+            await self._lease.write([decision])
+            return call if arguments is None else call.model_copy(update={"arguments": arguments})
+        await self._lease.write([decision, self._event("tool", [_rejection(call, reason)])])
+        return None
+
+    async def set_state(self, state: dict[str, Any]) -> Event:
+        """Replace the session's state. Raises ContentError for what is not JSON."""
+        what = f"state of session {self.session_id!r}"
+        encoded = encode_object(state, what)
+        kept = decode_object(encoded, session_id=self.session_id, what=what)
+        event = self._event("system", []).carrying(kept)
+        await self._lease.write([event], leading=list, state=encoded)
+        self._lease.state = kept
+        return event
+
+    async def request(
+        self,
+        *,
+        instructions: str = "",
+        tools: Iterable[ToolDefinition | Mapping[str, Any]] = (),
+        tool_choice: Any = None,
+        model_id: str | None = None,
+    ) -> PreparedRequest:
+        """Prepare the next model call from the live context.
+
+        Raises PendingApproval while calls wait for a decision.
+        """
+        await self._lease.settle()
+        if pending := self.pending:
+            raise PendingApproval(self.session_id, tuple(call.name for call in pending))
+        self._lease.exposed = True
+        return PreparedRequest.of_items(
+            self.context.items,
+            instructions=instructions,
+            tools=tools,
+            tool_choice=tool_choice,
+            model_id=model_id,
+            session_id=self.session_id,
+            counter=self._counter,
+        )
+
+    def _event(self, author: str, content: list[Item], **fields: Any) -> Event:
+        return Event(execution_id=self.execution_id, author=author, content=content, **fields)
+
+    def _decision(self, entry: Entry, **fields: Any) -> Decision:
+        assert isinstance(entry.item, ToolCall)
+        return Decision(
+            execution_id=self.execution_id,
+            author="user",
+            call=entry.ref,
+            tool_call_id=entry.item.tool_call_id,
+            **fields,
+        )
+
+    def _open_call(self, call: ToolCall) -> Entry:
+        """Find the open call that is meant: the latest one with its id."""
+        for entry in reversed(self.context.open_calls()):
+            if isinstance(entry.item, ToolCall) and entry.item.tool_call_id == call.tool_call_id:
+                return entry
+        raise ContentError(
+            f"session {self.session_id!r}: call {call.tool_call_id!r} ({call.name}) is not open; "
+            "it was answered before, or never made"
+        )
+
+    def _close_open_calls(self, answered: set[str]) -> list[Event]:
+        """Close what an earlier turn left open, but for calls that are being answered now."""
+        waiting = self.context.pending()
+        if waiting and self._on_pending == "raise":
+            raise PendingApproval(self.session_id, tuple(call.name for call in _calls(waiting)))
+        reason = "a new input came before a decision"
+        events: list[Event] = [
+            self._decision(entry, approved=False, reason=reason) for entry in waiting
+        ]
+        results: list[Item] = []
+        for entry in self.context.open_calls():
+            call = entry.item
+            if isinstance(call, ToolCall) and call.tool_call_id not in answered:
+                results.append(
+                    _rejection(call, reason)
+                    if entry in waiting
+                    else _result(call, INTERRUPTED, "error")
+                )
+        return [*events, self._event("tool", results)] if results else events
+
+
+def _calls(entries: Iterable[Entry]) -> list[ToolCall]:
+    return [entry.item for entry in entries if isinstance(entry.item, ToolCall)]
+
+
+def _gated(item: Item, needs_approval: Callable[[ToolCall], bool] | Collection[str]) -> Item:
+    if isinstance(item, ToolCall) and (
+        needs_approval(item) if callable(needs_approval) else item.name in needs_approval
+    ):
+        return item.model_copy(update={"needs_approval": True})
+    return item
+
+
+def _result(call: ToolCall, value: object, status: Literal["success", "error"]) -> ToolResult:
+    if isinstance(value, ToolResult):
+        return value
+    if isinstance(value, BaseException):
+        value, status = f"{type(value).__name__}: {value}", "error"
+    parts = isinstance(value, list) and any(isinstance(part, Model) for part in value)
+    return ToolResult(
+        tool_call_id=call.tool_call_id,
+        name=call.name,
+        status=status,
+        content=value if parts else [] if value is None else [value],
+    )
+
+
+def _rejection(call: ToolCall, reason: str | None) -> ToolResult:
+    return _result(call, f"rejected: {reason}" if reason else "rejected", "error")
