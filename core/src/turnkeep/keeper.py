@@ -7,9 +7,8 @@ import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from turnkeep.config import Config, load_config
 from turnkeep.errors import TurnkeepError
 from turnkeep.hookspecs import Env
 from turnkeep.lease import TurnRules
@@ -20,6 +19,9 @@ from turnkeep.stores.on_loop import OnLoop
 from turnkeep.tokens.counter import TokenCounter
 from turnkeep.tokens.estimate import EstimateCounter
 from turnkeep.turn import Turn
+
+if TYPE_CHECKING:
+    from turnkeep.config import Config
 
 _logger = logging.getLogger("turnkeep")
 
@@ -145,4 +147,6 @@ def open_keeper(source: str | os.PathLike[str] | Mapping[str, Any] | None = None
     `source` is a path, a mapping with the tables of a `turnkeep.toml`, or None: the file that holds
     for the current folder. Exported as `turnkeep.open`. Raises ConfigError with every fault found.
     """
+    from turnkeep.config import load_config  # TOML and plugins: not for who gives a store
+
     return Keeper.from_config(load_config(source))

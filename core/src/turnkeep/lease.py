@@ -14,6 +14,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
+from turnkeep.blobs import references, restore
 from turnkeep.codec import decode_event, decode_object
 from turnkeep.context import Context
 from turnkeep.errors import (
@@ -25,7 +26,7 @@ from turnkeep.errors import (
     TurnkeepError,
 )
 from turnkeep.events import Event, new_id
-from turnkeep.log import Log, read_records
+from turnkeep.log import Log, read_event, read_records
 from turnkeep.meta import Meta, check_free
 from turnkeep.store import Head, SessionStore, Ttl, new_commit_id
 
@@ -180,6 +181,22 @@ class Lease:
             ),
             base=head.base,
         )
+        await self._restore_blobs()
+
+    async def _restore_blobs(self) -> None:
+        """Put large media back that the checkpoint only refers to."""
+        fetched: dict[int, Event] = {}
+
+        async def fetch(seq: int) -> Event:
+            if seq not in fetched:
+                fetched[seq] = await read_event(self._store, self._session_id, seq)
+            return fetched[seq]
+
+        entries = self.context.entries
+        for place, entry in enumerate(entries):
+            if references(entry.item):
+                item = await restore(entry.item, fetch, session_id=self._session_id)
+                entries[place] = entry._replace(item=item)
 
     async def _open(
         self, events: Sequence[Event], leading: Leading | None, meta: Meta, state: bytes | None

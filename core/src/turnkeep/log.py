@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final, NamedTuple
 
 from turnkeep.codec import decode_event, encode_event
-from turnkeep.errors import SessionConflict, StoreUnavailable
+from turnkeep.errors import CorruptSession, SessionConflict, StoreUnavailable
 from turnkeep.events import Event
 from turnkeep.store import (
     KEEP,
@@ -160,6 +160,14 @@ async def read_records(
         page = following
         records += page.records
     return first, records[: first.head.seq - first.first + 1]
+
+
+async def read_event(store: SessionStore, session_id: str, seq: int) -> Event:
+    """Read one event. Raises CorruptSession if the log does not have it."""
+    loaded = await store.load(session_id, after=seq - 1, limit=1)
+    if not isinstance(loaded, Loaded) or not loaded.records:
+        raise CorruptSession(session_id, seq, "it is not there")
+    return decode_event(loaded.records[0], seq, session_id=session_id)
 
 
 async def stream_events(store: SessionStore, session_id: str) -> AsyncIterator[Event]:
