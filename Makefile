@@ -1,0 +1,55 @@
+# make demo   the main job, without a key or a server
+# make test   the whole suite but the long proofs
+# make prove  the long proofs: races, kills, many examples
+# make check  format, lint, types, layers
+# make bench  benchmarks against a raw floor, with their bounds
+# All of them set up what they need in .venv first. PYTHON=python3.12 chooses another interpreter.
+
+PYTHON ?= python3
+BIN := .venv/bin
+MEMBERS := core $(wildcard plugins/*)
+EDITABLE := $(addprefix -e ,$(MEMBERS))
+
+.PHONY: demo test prove check format bench clean
+
+demo: .venv/.runtime
+	@PYTHON=$(BIN)/python bash examples/demo.sh
+
+test: .venv/.dev
+	$(BIN)/python -m pytest -m "not prove"
+
+prove: .venv/.dev
+	HYPOTHESIS_PROFILE=prove $(BIN)/python -m pytest -m prove --timeout 900
+
+check: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: .venv/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.dev
+	$(BIN)/python benchmarks/sessions.py --check
+	$(BIN)/python benchmarks/encoders.py
+	$(BIN)/python benchmarks/imports.py --check
+
+clean:
+	rm -rf .venv dist
+
+.venv/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "turnkeep needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+.venv/.runtime: .venv/bin/uv $(addsuffix /pyproject.toml,$(MEMBERS)) constraints.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt $(EDITABLE)
+	@touch $@
+
+.venv/.dev: .venv/.runtime pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt $(EDITABLE) --group dev
+	@touch $@ .venv/.runtime
+	@touch $@
