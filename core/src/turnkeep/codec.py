@@ -98,7 +98,9 @@ def parse_event(document: Mapping[str, Any]) -> Event:
 
 def content_error(error: ValidationError, document: object) -> ContentError:
     """Say a validation error as the path into the document and a sentence, without the value."""
-    fault = error.errors(include_input=False, include_url=False)[0]
+    faults = error.errors(include_input=False, include_url=False)
+    # Of the members of a union, the one that got furthest is the one that was meant.
+    fault = max(faults, key=lambda fault: len(fault["loc"]))
     path = _path(fault["loc"], document)
     return ContentError(f"{path or 'value'}: {fault['msg']}", path=path)
 

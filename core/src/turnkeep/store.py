@@ -16,6 +16,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
+from turnkeep.errors import ContentError
+
 Durability: TypeAlias = Literal["power", "process", "none"]
 """What survives: a power loss, the kill of the process, or neither."""
 
@@ -197,20 +199,20 @@ class SessionStore(Protocol):
 
 
 def check_id(value: str, what: str = "session id") -> str:
-    """Refuse, with ValueError, what is no valid session or user id; return it otherwise.
+    """Return a session or user id if it is valid. Raises ContentError, a ValueError, otherwise.
 
     Valid is any Unicode string of 1 to 512 bytes without NUL or lone surrogates.
     """
     if not isinstance(value, str):
-        raise TypeError(f"a {what} is a string, not {type(value).__name__}")
+        raise ContentError(f"a {what} is a string, not {type(value).__name__}")
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise ValueError(f"a {what} may not hold half of a surrogate pair") from None
+        raise ContentError(f"a {what} may not hold half of a surrogate pair") from None
     if not 1 <= size <= MAX_ID_BYTES:
-        raise ValueError(f"a {what} has 1 to {MAX_ID_BYTES} bytes as UTF-8, this one {size}")
+        raise ContentError(f"a {what} has 1 to {MAX_ID_BYTES} bytes as UTF-8, this one {size}")
     if "\0" in value:
-        raise ValueError(f"a {what} may not hold a NUL character")
+        raise ContentError(f"a {what} may not hold a NUL character")
     return value
 
 

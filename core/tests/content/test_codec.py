@@ -222,3 +222,11 @@ def test_big_integers_survive():
     """Integers are not squeezed into floats."""
     call = ToolCall(tool_call_id="c", name="n", arguments={"n": 2**63, "m": -(10**30)})
     assert decode(encode_event(Event(content=[call]))).content == [call]
+
+
+def test_a_refused_part_names_its_place():
+    """Of a union's members, the one that was meant is named."""
+    parts = [{"type": "text", "text": "a"}, {"type": "image", "url": 3}]
+    document = {"type": "event", "content": [{"type": "message", "role": "user", "content": parts}]}
+    with pytest.raises(ContentError, match=r"content\[0\]\.content\[1\]\.url: "):
+        parse_event(document)

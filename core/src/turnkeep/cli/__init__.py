@@ -1,0 +1,52 @@
+"""The command line. Each command is a module with `register` (its options) and what it runs.
+
+Only argparse is imported to show help: what a command needs, it imports when it runs.
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from turnkeep import __version__
+from turnkeep.cli import plugins, replay, sessions
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Put the commands together."""
+    parser = argparse.ArgumentParser(
+        prog="turnkeep", description="Keep an LLM agent's turns: sessions, counts, replay."
+    )
+    parser.add_argument("--version", action="version", version=f"turnkeep {__version__}")
+    parser.add_argument(
+        "--debug", action="store_true", help="show a traceback when something fails"
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for module in (sessions, replay, plugins):
+        module.register(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit code."""
+    args = build_parser().parse_args(argv)
+    from turnkeep.errors import ConfigError, TurnkeepError
+
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (head, less) has gone: nothing to say, and nothing more to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except (TurnkeepError, OSError) as error:
+        if args.debug:
+            raise
+        print(f"turnkeep: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    return code

@@ -1,0 +1,9 @@
+"""`python -m turnkeep.cli`."""
+
+from __future__ import annotations
+
+import sys
+
+from turnkeep.cli import main
+
+sys.exit(main())

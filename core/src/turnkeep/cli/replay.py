@@ -1,0 +1,82 @@
+"""`turnkeep replay`: what policies would have sent for recorded conversations, and its cost."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+
+def register(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "replay",
+        help="play recorded conversations under policies and price them",
+        description="For each model call of recorded conversations, build the request that a "
+        "policy would have sent, check it against the provider's rules, and price it.",
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="recorded sessions")
+    parser.add_argument(
+        "--policy",
+        action="append",
+        metavar="NAME[:KEY=VALUE]",
+        help="none, tutorial-window:window_size=20; may be repeated (default: none)",
+    )
+    parser.add_argument("--profile", default="openai-chat", help="openai-chat (default), anthropic")
+    parser.add_argument("--price", default="anthropic-5m", metavar="ROW", help="a row of prices")
+    parser.add_argument(
+        "--idle-before-user",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="time that passes before each user message; a cache may forget meanwhile",
+    )
+    parser.add_argument("--format", choices=("table", "json"), default="table")
+    parser.add_argument(
+        "--requests", metavar="OUT.jsonl", help="write every request, one JSON object a line"
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    import json
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from turnkeep.cli.outcomes import outcome_table
+    from turnkeep.errors import ConfigError, ContentError
+    from turnkeep.formats import get_profile
+    from turnkeep.prices import price_row
+    from turnkeep.replay.policies import Everything, parse_policy
+    from turnkeep.replay.recording import read_recordings
+    from turnkeep.replay.report import as_json
+    from turnkeep.replay.run import Terms, replay
+    from turnkeep.tokens.estimate import EstimateCounter
+
+    policies = [parse_policy(text) for text in args.policy or ["none"]]
+    try:
+        profile = get_profile(args.profile)
+    except ContentError as error:
+        raise ConfigError(str(error)) from None
+    terms = Terms(profile, price_row(args.price), EstimateCounter(), args.idle_before_user)
+    recordings = list(read_recordings(args.files))
+    with ExitStack() as stack:
+        sink = None
+        if args.requests:
+            out = stack.enter_context(Path(args.requests).open("w", encoding="utf-8", newline="\n"))
+
+            def sink(request: dict[str, Any]) -> None:
+                out.write(json.dumps(request, ensure_ascii=False) + "\n")
+
+        played = replay(recordings, policies, terms, sink)
+    labels = [policy.label for policy in policies]
+    if Everything.label in labels:
+        everything = played[labels.index(Everything.label)]
+    else:
+        [everything] = replay(recordings, [Everything()], terms)
+    if args.format == "json":
+        json.dump(as_json(played, everything, terms), sys.stdout, indent=2)
+        print()
+    else:
+        print(outcome_table(played, everything, terms))
+    return 0

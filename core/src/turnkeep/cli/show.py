@@ -1,0 +1,62 @@
+"""Events as lines for a person to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from turnkeep.content import (
+    Item,
+    Message,
+    Opaque,
+    Reasoning,
+    ToolCall,
+    compact_json,
+    message_text,
+    result_text,
+)
+from turnkeep.events import Checkpoint, Decision, Event, Retract
+
+WIDTH = 100
+
+
+def describe_event(event: Event, *, full: bool = False) -> Iterator[str]:
+    """Write an event as lines that begin with its seq; texts are cut to a line unless `full`."""
+    label = f"{event.seq:>5}"
+    if isinstance(event, Decision):
+        verb = "approved" if event.approved else "rejected"
+        yield f"{label} {event.author} {verb} call {event.tool_call_id} of event {event.call.seq}"
+    elif isinstance(event, Retract):
+        what = (
+            f"everything after event {event.after}"
+            if event.after is not None
+            else ", ".join(f"{ref.seq}.{ref.index}" for ref in event.items)
+        )
+        yield f"{label} {event.author} took back {what}"
+    elif isinstance(event, Checkpoint):
+        yield f"{label} checkpoint of {len(event.contents)} items"
+    for item in event.content:
+        head, text = _describe(item)
+        partial = " (cut off)" if event.partial else ""
+        yield f"{label} {head}{partial} {text if full else _cut(text)}".rstrip()
+        label = " " * len(label)
+    if event.state is not None:
+        yield f"{label} state {_cut(compact_json(event.state))}"
+
+
+def _describe(item: Item) -> tuple[str, str]:
+    if isinstance(item, Message):
+        return item.role, message_text(item)
+    if isinstance(item, ToolCall):
+        return "call", f"{item.name} {compact_json(item.arguments)}"
+    if isinstance(item, Reasoning):
+        return "reasoning", f"({item.provider})"
+    if isinstance(item, Opaque):
+        return item.kind, f"({item.provider})"
+    return ("result" if item.status == "success" else "error"), f"{item.name} {result_text(item)}"
+
+
+def _cut(text: str) -> str:
+    """Make one printable line of a text; control characters could drive the terminal."""
+    line = " ".join(text[: WIDTH * 4].split())
+    line = "".join(character if character.isprintable() else "·" for character in line)
+    return line if len(line) <= WIDTH and len(text) <= WIDTH * 4 else f"{line[: WIDTH - 1]}…"

@@ -1,0 +1,35 @@
+"""Reading what a model answered, in whatever shape the caller has it."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from turnkeep import formats
+from turnkeep.content import Item, Message, Model
+from turnkeep.errors import ContentError
+from turnkeep.formats.profile import ParsedResponse
+
+_ITEMS = get_args(get_args(Item)[0])
+
+
+def read_response(response: object) -> ParsedResponse:
+    """Read a provider's response body (a dict or an SDK object), items of ours, or a text.
+
+    Raises ContentError, with the path, for anything else.
+    """
+    if isinstance(response, ParsedResponse):
+        return response
+    if isinstance(response, str):
+        return ParsedResponse([Message(role="assistant", content=response)], None, None)
+    if isinstance(response, _ITEMS):
+        return ParsedResponse([response], None, None)
+    if isinstance(response, list | tuple) and all(isinstance(item, _ITEMS) for item in response):
+        return ParsedResponse(list(response), None, None)
+    if not isinstance(response, Model):
+        body: Any = response
+        if (kind := formats.detect(body)) is not None:
+            return formats.get_profile(kind).parse_response(body)
+    raise ContentError(
+        f"{type(response).__name__} is no model answer that is known: give the body of an OpenAI "
+        "Chat or Anthropic Messages response, items, or a text"
+    )

@@ -1,0 +1,124 @@
+"""Policies: which messages a model call gets, out of what was recorded before it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from turnkeep.content import Item, Message
+from turnkeep.errors import ConfigError
+from turnkeep.formats.profile import Profile, WireMessage, leading_run
+from turnkeep.optimize.steps import StepBuilder
+from turnkeep.replay.recording import Recording
+
+
+class Outgoing(NamedTuple):
+    """One model call's messages.
+
+    `leading` are the system messages before all others; `repairs` counts what had to be repaired
+    since the call before. `checkpoint`: this is the first request on a rewritten context.
+    """
+
+    leading: list[Message]
+    messages: list[WireMessage]
+    repairs: int
+    checkpoint: bool = False
+
+
+class Policy(Protocol):
+    """What stands behind `--policy NAME`."""
+
+    @property
+    def label(self) -> str:
+        """The policy as it was asked for."""
+
+    def play(self, recording: Recording, profile: Profile) -> Iterator[Outgoing]:
+        """Yield the messages of each model call, in order."""
+
+
+class Everything:
+    """`none`: sends everything, repaired."""
+
+    label: Final = "none"
+
+    def play(self, recording: Recording, profile: Profile) -> Iterator[Outgoing]:
+        """Yield all messages so far. Closed steps keep their rendering from call to call."""
+        builder = StepBuilder(profile, tools=recording.tools)
+        fed = repaired = done = 0
+        closed: list[WireMessage] = []
+        leading: list[Message] = []
+        for place in recording.calls:
+            for item in recording.items[fed:place]:
+                builder.feed(item)
+            fed = place
+            for step in builder.closed[done:]:
+                closed += step.messages()
+                repaired += len(step.repairs)
+            done = len(builder.closed)
+            current = builder.current()
+            first = builder.closed[0] if builder.closed else current
+            leading = [item for item in first.items[: first.leading] if isinstance(item, Message)]
+            new = repaired + len(current.repairs)
+            yield Outgoing(leading, [*closed, *current.messages()], new)
+
+
+class TutorialWindow:
+    """`tutorial-window`: the tutorial's published sliding window, orphans and all.
+
+    Contents up to and including the first user message are kept, then the last `window_size` items
+    of the rest, wherever that cuts; nothing happens without a user message. Nothing is repaired.
+    """
+
+    def __init__(self, window_size: int = 20) -> None:
+        if window_size < 1:
+            raise ConfigError(f"tutorial-window: window_size must be at least 1, not {window_size}")
+        self.window_size = window_size
+
+    @property
+    def label(self) -> str:
+        """The policy with its window."""
+        return f"tutorial-window:window_size={self.window_size}"
+
+    def play(self, recording: Recording, profile: Profile) -> Iterator[Outgoing]:
+        """Yield the windowed messages of each call."""
+        leading = leading_run(recording.items)
+        for place in recording.calls:
+            contents = self._window(recording.items[len(leading) : place])
+            yield Outgoing(leading, profile.render(contents), 0)
+
+    def _window(self, contents: Sequence[Item]) -> list[Item]:
+        for place, item in enumerate(contents):
+            if isinstance(item, Message) and item.role == "user":
+                rest = contents[place + 1 :]
+                return [*contents[: place + 1], *rest[-self.window_size :]]
+        return list(contents)
+
+
+_POLICIES: Final[dict[str, Callable[..., Policy]]] = {
+    "none": Everything,
+    "tutorial-window": TutorialWindow,
+}
+
+
+def parse_policy(text: str) -> Policy:
+    """Read a policy such as `none` or `tutorial-window:window_size=20`. Raises ConfigError."""
+    name, _, rest = text.partition(":")
+    if name not in _POLICIES:
+        close = difflib.get_close_matches(name, _POLICIES, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(_POLICIES)}"
+        raise ConfigError(f"unknown policy {name!r}; {hint}")
+    options: dict[str, int] = {}
+    for part in filter(None, rest.split(",")):
+        key, _, value = part.partition("=")
+        if not value.strip().lstrip("-").isdigit():
+            raise ConfigError(f"policy {text!r}: {key.strip()!r} wants a number, as in {key}=20")
+        options[key.strip()] = int(value)
+    try:
+        return _POLICIES[name](**options)
+    except TypeError:
+        known = ", ".join(_OPTIONS[name]) or "none"
+        raise ConfigError(f"policy {text!r}: unknown option; {name} has: {known}") from None
+
+
+_OPTIONS: Final[dict[str, tuple[str, ...]]] = {"none": (), "tutorial-window": ("window_size",)}

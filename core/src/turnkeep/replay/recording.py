@@ -1,0 +1,70 @@
+"""A recorded conversation as replay sees it: items in order, and where the model was called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from pydantic import ValidationError
+
+from turnkeep.codec import content_error
+from turnkeep.content import Item, Message, ToolDefinition
+from turnkeep.context import Context
+from turnkeep.errors import ContentError
+from turnkeep.formats.jsonl import SessionFile
+from turnkeep.formats.profile import side_of
+from turnkeep.transfer import read_file
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One session to replay."""
+
+    session_id: str
+    items: list[Item]
+    tools: list[ToolDefinition]
+    instructions: str = ""
+
+    @cached_property
+    def calls(self) -> list[int]:
+        """Where the model was called: before each maximal run of the assistant's items."""
+        starts = []
+        before_is_assistant = False
+        for place, item in enumerate(self.items):
+            is_assistant = side_of(item) == "assistant"
+            if is_assistant and not before_is_assistant:
+                starts.append(place)
+            before_is_assistant = is_assistant
+        return starts
+
+    def begins_turn(self, call: int) -> bool:
+        """Whether a user spoke between this call (counted from 0) and the one before."""
+        start = self.calls[call - 1] if call else 0
+        return any(
+            isinstance(item, Message) and item.role == "user"
+            for item in self.items[start : self.calls[call]]
+        )
+
+
+def read_recordings(names: Iterable[str]) -> Iterator[Recording]:
+    """Read the sessions of files in any format that can be imported. Raises ContentError."""
+    for name in names:
+        for session in read_file(name):
+            yield _recording(session, name)
+
+
+def _recording(session: SessionFile, name: str) -> Recording:
+    tools = session.header.get("tools") or []
+    try:
+        definitions = [ToolDefinition.model_validate(tool) for tool in tools]
+    except ValidationError as error:
+        problem = content_error(error, None)
+        raise ContentError(f"{name}: session {session.session_id!r}: tools: {problem}") from None
+    # Checkpoints belong to the policy that made them: a replay starts from what was said.
+    return Recording(
+        session_id=session.session_id,
+        items=Context(session.events).items,
+        tools=definitions,
+        instructions=str(session.header.get("instructions") or ""),
+    )

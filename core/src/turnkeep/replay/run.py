@@ -1,0 +1,173 @@
+"""Playing recordings under policies: requests, checks, tokens and what they would have cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from turnkeep.content import compact_json
+from turnkeep.formats.profile import Countable, Profile, Violation
+from turnkeep.prices import PriceRow
+from turnkeep.replay.cache import CacheUse, Sent, use_of_cache
+from turnkeep.replay.policies import Policy
+from turnkeep.replay.recording import Recording
+from turnkeep.replay.weigh import Scales, Weight
+from turnkeep.tokens.counter import TokenCounter
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Under which terms requests are made and priced."""
+
+    profile: Profile
+    price: PriceRow
+    counter: TokenCounter
+    idle_before_user: float = 0.0
+    """Seconds that pass before each message of a user: a cache may forget meanwhile."""
+
+
+@dataclass
+class Outcome:
+    """What one policy did to one session, or to several (`add`)."""
+
+    policy: str
+    session: str | None = None
+    requests: int = 0
+    invalid: int = 0
+    repairs: int = 0
+    over_budget: int = 0
+    overflows: int = 0
+    checkpoints: int = 0
+    tokens_sent: int = 0
+    peak_tokens: int = 0
+    cached_tokens: int = 0
+    cost: float = 0.0
+    seconds: float = 0.0
+    violations: dict[str, int] = field(default_factory=dict)
+
+    def take(
+        self, tokens: int, use: CacheUse, price: PriceRow, violations: Sequence[Violation]
+    ) -> None:
+        """Count one request in."""
+        self.requests += 1
+        self.invalid += bool(violations)
+        self.tokens_sent += tokens
+        self.peak_tokens = max(self.peak_tokens, tokens)
+        self.cached_tokens += use.cached
+        self.cost += price.cost(cached=use.cached, written=use.written, plain=use.plain)
+        for rule in {violation.rule for violation in violations}:
+            self.violations[rule] = self.violations.get(rule, 0) + 1
+
+    def add(self, other: Outcome) -> None:
+        """Take in another session's outcome."""
+        for name in (
+            "requests", "invalid", "repairs", "over_budget", "overflows", "checkpoints",
+            "tokens_sent", "cached_tokens", "cost", "seconds",
+        ):  # fmt: skip
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.peak_tokens = max(self.peak_tokens, other.peak_tokens)
+        for rule, count in other.violations.items():
+            self.violations[rule] = self.violations.get(rule, 0) + count
+
+    @property
+    def mean_tokens(self) -> float:
+        """Tokens of the average request."""
+        return self.tokens_sent / self.requests if self.requests else 0.0
+
+    @property
+    def cached_share(self) -> float:
+        """The share of all tokens sent that were read from the cache."""
+        return self.cached_tokens / self.tokens_sent if self.tokens_sent else 0.0
+
+
+Sink = Callable[[dict[str, Any]], None]
+"""Takes one request as `--requests` writes it."""
+
+
+def play(
+    recording: Recording,
+    policy: Policy,
+    terms: Terms,
+    scales: Scales,
+    sink: Sink | None = None,
+) -> Outcome:
+    """Play one recording under one policy."""
+    started = time.process_time()
+    profile = terms.profile
+    outcome = Outcome(policy.label, recording.session_id)
+    tools = profile.tools(recording.tools)
+    tool_weight = scales.countable(profile.tool_texts(recording.tools))
+    before: Sent | None = None
+    for call, outgoing in enumerate(policy.play(recording, profile)):
+        system, first = profile.system(recording.instructions, outgoing.leading)
+        messages = [*first, *outgoing.messages]
+        body = profile.payload(
+            messages=messages, system=system, tools=tools, session_id=recording.session_id
+        )
+        declared = body.get("tools", [])
+        if declared and not tools:
+            tool_weight = scales.countable(Countable(tuple(map(compact_json, declared)), 0))
+        head = scales.countable(profile.system_texts(system))
+        weights = [scales.message(message) for message in messages]
+        fixed = Weight(
+            profile.request_overhead + tool_weight.tokens + head.tokens,
+            profile.request_overhead + tool_weight.overhead + head.overhead,
+        )
+        marks = profile.breakpoints(declared, system, messages)
+        sent = Sent(
+            head=(declared, system or []),
+            head_tokens=fixed.tokens,
+            messages=messages,
+            tokens=[weight.tokens for weight in weights],
+            breakpoints=marks,
+            by_itself=not marks,
+        )
+        idle = terms.idle_before_user if recording.begins_turn(call) else 0.0
+        use = use_of_cache(sent, before, terms.price, idle)
+        before = sent
+        outcome.take(sent.total, use, terms.price, profile.check(body))
+        outcome.checkpoints += outgoing.checkpoint
+        outcome.repairs = outgoing.repairs
+        if sink is not None:
+            sink(
+                {
+                    "session": recording.session_id,
+                    "call": call,
+                    "policy": policy.label,
+                    "profile": profile.name,
+                    "checkpoint": outgoing.checkpoint,
+                    "tokens": sent.total,
+                    "overhead": fixed.overhead + sum(weight.overhead for weight in weights),
+                    "system": body.get("system"),
+                    "tools": declared,
+                    "messages": body["messages"],
+                    "overflow": None,
+                }
+            )
+    scales.forget_messages()
+    outcome.seconds = time.process_time() - started
+    return outcome
+
+
+def replay(
+    recordings: Sequence[Recording],
+    policies: Sequence[Policy],
+    terms: Terms,
+    sink: Sink | None = None,
+) -> list[list[Outcome]]:
+    """Play all recordings under each policy: a list a policy, in it an outcome a recording."""
+    scales = Scales(terms.counter)
+    return [
+        [play(recording, policy, terms, scales, sink) for recording in recordings]
+        for policy in policies
+    ]
+
+
+def total(outcomes: Sequence[Outcome]) -> Outcome:
+    """Sum one policy's outcomes."""
+    whole = Outcome(outcomes[0].policy if outcomes else "")
+    for outcome in outcomes:
+        whole.add(outcome)
+    return whole

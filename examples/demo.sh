@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# The main job without a key or a server: keep a conversation in SQLite in one process, continue it
+# in a second one, and replay it under two policies. Run by `make demo`.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+PATH=$(dirname "${PYTHON:-$(command -v python3)}"):$PATH
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+
+printf '[session]\nstore = "sqlite"\n[session.sqlite]\npath = "sessions.db"\n' > turnkeep.toml
+say "1. turnkeep.toml"; cat turnkeep.toml
+say "2. One process keeps the first five turns, each event durable before it goes on"
+python "$here/keep_recording.py" "$here/recorded-session.jsonl" demo --turns 5
+say "3. A second process continues the same session"
+python "$here/keep_recording.py" "$here/recorded-session.jsonl" demo
+turnkeep sessions list
+say "4. Nothing was lost: the export equals the recording, item by item"
+turnkeep sessions export demo > demo.jsonl
+python "$here/same_items.py" "$here/recorded-session.jsonl" demo.jsonl
+say "5. What it would have cost to send: everything, or the tutorial's window of 20 items"
+turnkeep replay "$here/recorded-session.jsonl" --policy none --policy tutorial-window:window_size=20
