@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -135,10 +135,22 @@ def _check(tables: Mapping[str, Any], origin: str, folder: Path, notes: tuple[st
     problems: list[str] = []
     _unknown_keys(tables, ("session", "tokens"), "", problems)
     session, store, store_options = _section(
-        tables, "session", "store", SessionOptions, plugins.store, problems=problems
+        tables,
+        "session",
+        "store",
+        SessionOptions,
+        choose=plugins.store,
+        known=plugins.store_names(),
+        problems=problems,
     )
     tokens, counter, counter_options = _section(
-        tables, "tokens", "counter", TokenOptions, plugins.counter, problems=problems
+        tables,
+        "tokens",
+        "counter",
+        TokenOptions,
+        choose=plugins.counter,
+        known=plugins.counter_names(),
+        problems=problems,
     )
     if problems:
         raise ConfigError(*(f"{origin}: {problem}" for problem in problems))
@@ -153,8 +165,9 @@ def _section(
     name: str,
     chooser: str,
     model: type[Any],
-    choose: Any,
     *,
+    choose: Callable[[str], StoreSpec[Any] | CounterSpec[Any]],
+    known: Collection[str],
     problems: list[str],
 ) -> tuple[Any, Any, Any]:
     """Check one core table: its own keys, the plugin it names, and that plugin's table."""
@@ -162,12 +175,13 @@ def _section(
     if not isinstance(table, Mapping):
         problems.append(f"{name} must be a table")
         return None, None, None
+    # A table below is for a plugin: the chosen one's is checked, another's waits for its turn.
     own = {
         key: value
         for key, value in table.items()
-        if key in model.model_fields or not isinstance(value, Mapping)
+        if key in model.model_fields or not isinstance(value, Mapping) or key not in known
     }
-    core = _validated(model, own, name, problems)
+    core = _validated(model, own, name, problems, known)
     if core is None:
         return None, None, None
     try:
@@ -180,12 +194,16 @@ def _section(
 
 
 def _validated(
-    model: type[BaseModel], table: Mapping[str, Any], where: str, problems: list[str]
+    model: type[BaseModel],
+    table: Mapping[str, Any],
+    where: str,
+    problems: list[str],
+    tables_below: Collection[str] = (),
 ) -> BaseModel | None:
-    known = tuple(model.model_fields)
+    own = tuple(model.model_fields)
     before = len(problems)
     if model.model_config.get("extra") == "forbid":
-        _unknown_keys(table, known, where, problems)
+        _unknown_keys(table, (*own, *tables_below), where, problems)
     try:
         return model.model_validate(dict(table))
     except ValidationError as error:

@@ -58,6 +58,14 @@ class Plugins:
         self._counters: list[_Offer[CounterSpec[Any]]] = []
         self._load()
 
+    def store_names(self) -> set[str]:
+        """Give the names of all session stores, those included that are not installed."""
+        return {offer.spec.name for offer in self._stores} | CATALOGUE["session store"].keys()
+
+    def counter_names(self) -> set[str]:
+        """Give the names of all token counters, likewise."""
+        return {offer.spec.name for offer in self._counters} | CATALOGUE["token counter"].keys()
+
     def store(self, name: str) -> StoreSpec[Any]:
         """Choose a kind of session store by its name, or by `distribution:name`.
 

@@ -124,6 +124,15 @@ def test_options_of_the_store_are_checked():
         load_config({"session": {"memory": {"path": "x"}}})
 
 
+def test_a_misspelt_table_of_a_store_is_told():
+    """Tables of stores that are not chosen wait for their turn; others are a mistake."""
+    with pytest.raises(
+        ConfigError, match=r"\[session\] sqlit: unknown option; did you mean 'sqlite'"
+    ):
+        load_config({"session": {"sqlit": {"path": "x"}}})
+    load_config({"session": {"store": "memory", "sqlite": {"path": "x"}}})
+
+
 def test_broken_toml_names_the_line(home):
     """Syntax errors carry file and line."""
     with pytest.raises(ConfigError, match=r"turnkeep\.toml: not valid TOML.*line 2"):
