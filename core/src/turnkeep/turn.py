@@ -135,13 +135,15 @@ class Turn:
         needs_approval: Callable[[ToolCall], bool] | Collection[str] = (),
         partial: bool = False,
     ) -> Step:
-        """Keep a model's answer: a body of any known provider, an item or items, or a text.
+        """Keep a model's answer: a body of any known provider, a stream's pieces, items, or a text.
 
         `needs_approval` names the tools (or tells the calls) that may not run before a decision.
-        `partial` marks an answer that was cut off: it is kept, and left out of requests. The final
-        answer closes the turn. Raises ContentError for a shape that is not known.
+        `partial` marks an answer that was cut off, as a stream without its end is: it is kept, and
+        left out of requests. The final answer closes the turn. Raises ContentError for a shape
+        that is not known.
         """
         parsed = read_response(response)
+        partial = partial or parsed.partial
         items = [_gated(item, needs_approval) for item in parsed.items]
         event = self._event("assistant", items, usage=parsed.usage, partial=partial)
         calls = [item for item in items if isinstance(item, ToolCall) and not partial]

@@ -57,11 +57,15 @@ class WireMessage(NamedTuple):
 
 
 class ParsedResponse(NamedTuple):
-    """What a model answered: its items, what it cost, and why it stopped as the provider says."""
+    """What a model answered: its items, what it cost, and why it stopped as the provider says.
+
+    `partial`: it was a stream that was cut off.
+    """
 
     items: list[Item]
     usage: Usage | None
     finish: str | None
+    partial: bool = False
 
 
 class Profile(Protocol):

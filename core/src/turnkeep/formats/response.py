@@ -8,12 +8,16 @@ from turnkeep import formats
 from turnkeep.content import Item, Message, Model
 from turnkeep.errors import ContentError
 from turnkeep.formats.profile import ParsedResponse
+from turnkeep.formats.stream import join_stream
 
 _ITEMS = get_args(get_args(Item)[0])
 
 
 def read_response(response: object) -> ParsedResponse:
-    """Read a provider's response body (a dict or an SDK object), items of ours, or a text.
+    """Read a model's answer.
+
+    It may be a provider's response body (a dict or an SDK object), the list of pieces of a finished
+    stream, items of ours, or a text.
 
     Raises ContentError, with the path, for anything else.
     """
@@ -25,6 +29,9 @@ def read_response(response: object) -> ParsedResponse:
         return ParsedResponse([response], None, None)
     if isinstance(response, list | tuple) and all(isinstance(item, _ITEMS) for item in response):
         return ParsedResponse(list(response), None, None)
+    if isinstance(response, list | tuple) and (joined := join_stream(response)) is not None:
+        parsed = formats.get_profile(joined.profile).parse_response(joined.body)
+        return parsed._replace(partial=joined.cut)
     if not isinstance(response, Model):
         body: Any = response
         if (kind := formats.detect(body)) is not None:
