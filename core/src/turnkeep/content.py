@@ -30,7 +30,7 @@ class Model(BaseModel):
     """Base of all stored values: frozen, keeping unknown fields that are JSON."""
 
     model_config = ConfigDict(frozen=True, extra="allow", ser_json_inf_nan="constants")
-    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+    __pydantic_extra__: dict[str, JsonValue]
 
 
 class Ref(NamedTuple):

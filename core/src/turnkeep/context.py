@@ -38,30 +38,32 @@ class Context:
     def add(self, event: Event) -> None:
         """Take in the next event of the log."""
         seq = event.seq or 0
-        if isinstance(event, Checkpoint):
+        if type(event) is Event:
+            if not event.partial:
+                self.entries += [
+                    Entry(Ref(seq, index), item) for index, item in enumerate(event.content)
+                ]
+        elif isinstance(event, Checkpoint):
             if seq == self.base:
                 self.entries = [
                     Entry(Ref(placed.seq, placed.index), placed.item) for placed in event.contents
                 ]
         elif isinstance(event, Retract):
-            gone = set(event.items)
-            after = event.after
-            self.entries = [
-                entry
-                for entry in self.entries
-                if entry.ref not in gone and (after is None or entry.ref.seq <= after)
-            ]
-            self.decisions = {
-                ref: decision
-                for ref, decision in self.decisions.items()
-                if ref not in gone and (after is None or (decision.seq or 0) <= after)
-            }
+            self._take_back(set(event.items), event.after)
         elif isinstance(event, Decision):
             self.decisions[event.call] = event
-        elif not event.partial:
-            self.entries += [
-                Entry(Ref(seq, index), item) for index, item in enumerate(event.content)
-            ]
+
+    def _take_back(self, gone: set[Ref], after: int | None) -> None:
+        self.entries = [
+            entry
+            for entry in self.entries
+            if entry.ref not in gone and (after is None or entry.ref.seq <= after)
+        ]
+        self.decisions = {
+            ref: decision
+            for ref, decision in self.decisions.items()
+            if ref not in gone and (after is None or (decision.seq or 0) <= after)
+        }
 
     def open_calls(self) -> list[Entry]:
         """Give the calls that still want a result.

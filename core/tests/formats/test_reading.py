@@ -132,7 +132,7 @@ ANTHROPIC_RESPONSE = {
 
 def test_an_openai_response():
     """Text, calls, reasoning of compatible servers, usage and the reason to stop are read."""
-    items, usage, finish = OPENAI.parse_response(OPENAI_RESPONSE)
+    items, usage, finish, _partial = OPENAI.parse_response(OPENAI_RESPONSE)
     assert items == [
         Reasoning(provider="openai-chat", data={"reasoning_content": "hm"}),
         Message(role="assistant", content="let me see"),
@@ -145,7 +145,7 @@ def test_an_openai_response():
 
 def test_an_anthropic_response():
     """Blocks become items; the prompt is counted whole, with what the cache held."""
-    items, usage, finish = ANTHROPIC.parse_response(ANTHROPIC_RESPONSE)
+    items, usage, finish, _partial = ANTHROPIC.parse_response(ANTHROPIC_RESPONSE)
     assert items == [
         Reasoning(provider="anthropic", data=ANTHROPIC_RESPONSE["content"][0]),
         Message(role="assistant", content="let me see"),
