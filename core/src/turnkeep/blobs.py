@@ -73,6 +73,8 @@ async def restore(item: Item, fetch: FetchEvent, *, session_id: str) -> Item:
 
 
 def _original(event: Event, blob: BlobPart) -> Part | None:
+    if min(blob.index, blob.part) < 0:
+        return None
     try:
         item = event.content[blob.index]
         found = item.content[blob.part] if isinstance(item, Message | ToolResult) else None

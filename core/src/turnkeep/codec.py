@@ -19,7 +19,7 @@ from typing import Any, Final
 from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from turnkeep.content import Message, Model, ToolResult
+from turnkeep.content import Message, Model, Ref, ToolResult
 from turnkeep.errors import ContentError, CorruptSession
 from turnkeep.events import AnyEvent, Event
 
@@ -30,6 +30,14 @@ UPCASTS: Final[Mapping[int, Upcast]] = {}
 
 _HEADER: Final = b'{"v":%d,' % SCHEMA_VERSION
 _EVENTS: Final[TypeAdapter[AnyEvent]] = TypeAdapter(AnyEvent)
+MAX_DEPTH: Final = 100
+"""Levels of nesting in a record; readers of JSON stop at about 200."""
+MAX_DIGITS: Final = 4000
+"""Digits of a whole number; Python reads no more than 4,300."""
+
+_TOO_DEEP: Final = object()
+_TOO_LONG: Final = 10**MAX_DIGITS
+_LONG_NUMBER: Final = re.compile(rb"[0-9]{%d}" % MAX_DIGITS)
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _JSON_OBJECT: Final[TypeAdapter[dict[str, JsonValue]]] = TypeAdapter(dict[str, JsonValue])
 
@@ -43,6 +51,8 @@ def encode_event(event: Event) -> bytes:
     # below are written by theirs.
     fields = event.__dict__ | (event.__pydantic_extra__ or {})
     del fields["seq"]
+    if "v" in fields:
+        raise ContentError(f"event {event.id}: a field named v would hide the schema version")
     try:
         body = to_json(fields, inf_nan_mode="constants")
     except PydanticSerializationError as error:
@@ -74,7 +84,7 @@ def encode_object(value: Mapping[str, Any], what: str) -> bytes:
     """Encode a session's state or meta; `what` names it in a refusal."""
     try:
         body = to_json(_JSON_OBJECT.validate_python(value), inf_nan_mode="constants")
-    except (ValidationError, PydanticSerializationError) as error:
+    except (ValidationError, PydanticSerializationError, RecursionError) as error:
         raise _refusal(value, what, error) from None
     if _suspicious(body):
         _refuse_what_json_lacks(value, what)
@@ -146,20 +156,27 @@ def _first_fault(error: ValueError) -> str:
     return str(error)
 
 
-def _leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
-    """Yield every key and every leaf below a value with its path."""
-    if isinstance(value, Mapping):
-        for key, below in value.items():
-            yield f"{path}.{key!r}", key
-            yield from _leaves(below, f"{path}.{key}")
-    elif isinstance(value, list | tuple):
-        for index, below in enumerate(value):
-            yield from _leaves(below, f"{path}[{index}]")
-    elif isinstance(value, Model):
-        fields = {name: value.__dict__[name] for name in type(value).model_fields}
-        yield from _leaves({**fields, **(value.__pydantic_extra__ or {})}, path)
-    else:
-        yield path, value
+def _leaves(value: object) -> Iterator[tuple[str, object]]:
+    """Yield every key and every leaf below a value with its path; a level too deep is a leaf."""
+    waiting: list[tuple[str, object, int]] = [("", value, 0)]
+    while waiting:
+        path, here, depth = waiting.pop()
+        below: list[tuple[str, object]]
+        if isinstance(here, Model):
+            fields = {name: here.__dict__[name] for name in type(here).model_fields}
+            below = [(f"{path}.{k}", v) for k, v in (fields | (here.model_extra or {})).items()]
+        elif isinstance(here, Mapping):
+            yield from ((f"{path}.{key!r}", key) for key in here)
+            below = [(f"{path}.{key}", v) for key, v in here.items()]
+        elif isinstance(here, list | Ref):
+            below = [(f"{path}[{index}]", v) for index, v in enumerate(here)]
+        else:
+            yield path, here
+            continue
+        if depth == MAX_DEPTH:
+            yield path, _TOO_DEEP
+            continue
+        waiting += [(where, v, depth + 1) for where, v in reversed(below)]
 
 
 def _only_texts(event: Event) -> bool:
@@ -180,17 +197,35 @@ def _only_texts(event: Event) -> bool:
 
 
 def _suspicious(body: bytes) -> bool:
-    """Say whether JSON text may hold what the encoder lets through although JSON lacks it.
+    """Say whether JSON text may hold what the encoder lets through although it cannot be read back.
 
-    Numbers that are not finite come out as names, and half of a surrogate pair in a *key* as U+FFFD
-    (in a value it is an error). Only a look at the values themselves can tell.
+    Numbers that are not finite come out as names; half of a surrogate pair in a *key* comes out as
+    U+FFFD (in a value it is an error); and readers stop at some depth and length of numbers. Only a
+    look at the values themselves can tell.
     """
-    return b"NaN" in body or b"Infinity" in body or b"\xef\xbf\xbd" in body
+    return (
+        b"NaN" in body
+        or b"Infinity" in body
+        or b"\xef\xbf\xbd" in body
+        or body.count(b"[") + body.count(b"{") > MAX_DEPTH
+        or (len(body) > MAX_DIGITS and _LONG_NUMBER.search(body) is not None)
+    )
 
 
 def _refuse_what_json_lacks(value: object, what: str) -> None:
     for dotted, leaf in _leaves(value):
         path = dotted.removeprefix(".")
+        if leaf is _TOO_DEEP:
+            raise ContentError(
+                f"{what}: it is nested more than {MAX_DEPTH} levels deep at {path[:80]}…; "
+                "keep such a value as a text",
+                path=path,
+            )
+        if isinstance(leaf, int) and abs(leaf) >= _TOO_LONG:
+            raise ContentError(
+                f"{what}: {path} is a number of more than {MAX_DIGITS} digits; keep it as a text",
+                path=path,
+            )
         if isinstance(leaf, float) and not math.isfinite(leaf):
             raise ContentError(
                 f"{what}: {path} is {leaf}, which JSON does not have; use null or a string",

@@ -17,6 +17,7 @@ from turnkeep.errors import ConfigError
 from turnkeep.hookspecs import CounterSpec, StoreSpec
 from turnkeep.meta import TURN_TIMEOUT
 from turnkeep.plugins import Plugins
+from turnkeep.store import MAX_TTL
 
 FILE_NAME: Final = "turnkeep.toml"
 ENV_PREFIX: Final = "TURNKEEP__"
@@ -33,8 +34,8 @@ class SessionOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     store: str = "memory"
-    ttl: float | None = None
-    turn_timeout: float = Field(default=TURN_TIMEOUT, gt=0)
+    ttl: float | None = Field(default=None, gt=0, le=MAX_TTL, allow_inf_nan=False, strict=True)
+    turn_timeout: float = Field(default=TURN_TIMEOUT, ge=0.05, le=MAX_TTL, strict=True)
     on_conflict: Literal["error", "wait"] = "error"
     on_pending: Literal["raise", "reject"] = "raise"
 
@@ -92,7 +93,7 @@ def find_file(start: Path, environ: Mapping[str, str] = os.environ) -> Path | No
         if (found := folder / FILE_NAME).is_file():
             return found
         project = folder / "pyproject.toml"
-        if project.is_file() and "turnkeep" in _read_toml(project).get("tool", {}):
+        if project.is_file() and _tool_table(_read_toml(project), project):
             return project
         if (folder / ".git").exists() or folder == home:
             break
@@ -123,9 +124,10 @@ def load_config(
         else:
             tables, origin, folder = _read_toml(path), str(path), path.resolve().parent
             if path.name == "pyproject.toml":
-                tables = tables.get("tool", {}).get("turnkeep", {})
+                tables = _tool_table(tables, path)
         tables = _with_environment(tables, environ)
-        if path is None and "store" not in tables.get("session", {}):
+        session = tables.get("session", {})
+        if path is None and isinstance(session, Mapping) and "store" not in session:
             notes = (_NOTHING_FOUND,)
     return _check(_resolve_env(tables, environ, ""), origin, folder, notes)
 
@@ -179,7 +181,7 @@ def _section(
     own = {
         key: value
         for key, value in table.items()
-        if key in model.model_fields or not isinstance(value, Mapping) or key not in known
+        if key in model.model_fields or key not in known
     }
     core = _validated(model, own, name, problems, known)
     if core is None:
@@ -189,7 +191,11 @@ def _section(
     except ConfigError as error:
         problems.extend(f"[{name}] {chooser}: {problem}" for problem in error.problems)
         return core, None, None
-    options = _validated(spec.options, table.get(spec.name, {}), f"{name}.{spec.name}", problems)
+    below = table.get(spec.name, {})
+    if not isinstance(below, Mapping):
+        problems.append(f"[{name}] {spec.name}: must be a table, as in [{name}.{spec.name}]")
+        return core, spec, None
+    options = _validated(spec.options, below, f"{name}.{spec.name}", problems)
     return core, spec, options
 
 
@@ -218,7 +224,7 @@ def _validated(
 def _unknown_keys(
     table: Mapping[str, Any], known: tuple[str, ...], where: str, problems: list[str]
 ) -> None:
-    for key in table:
+    for key in map(str, table):
         if key not in known:
             close = difflib.get_close_matches(key, known, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or '-'}"
@@ -249,11 +255,25 @@ def _with_environment(tables: dict[str, Any], environ: Mapping[str, str]) -> dic
                 raise ConfigError(f"{name}: {step!r} is a value in the file, not a table")
             place[step] = dict(below)
             place = place[step]
-        try:
-            place[key] = tomllib.loads(f"value = {environ[name]}")["value"]
-        except tomllib.TOMLDecodeError:
-            place[key] = environ[name]
+        place[key] = _toml_value(environ[name])
     return tables
+
+
+def _toml_value(text: str) -> Any:
+    """Read a variable as a TOML value, as a text if it is none."""
+    try:
+        read = tomllib.loads(f"value = {text}")
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return text
+    return read["value"] if len(read) == 1 else text
+
+
+def _tool_table(project: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    tool = project.get("tool", {})
+    table = tool.get("turnkeep", {}) if isinstance(tool, Mapping) else {}
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: tool.turnkeep must be a table")
+    return table
 
 
 def _resolve_env(value: Any, environ: Mapping[str, str], where: str) -> Any:

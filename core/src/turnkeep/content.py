@@ -20,6 +20,7 @@ from pydantic import (
     Discriminator,
     Field,
     JsonValue,
+    StrictStr,
     model_validator,
 )
 
@@ -115,7 +116,7 @@ class Message(Model):
 
     type: Literal["message"] = "message"
     role: Role
-    content: str | list[Part]
+    content: StrictStr | list[Part]
 
 
 class ToolCall(Model):
@@ -131,6 +132,12 @@ class ToolCall(Model):
     needs_approval: bool = False
 
 
+ResultPiece: TypeAlias = Annotated[
+    StrictStr | Part | JsonValue, Field(union_mode="left_to_right")
+]
+"""A text, a part, or any other JSON."""
+
+
 class ToolResult(Model):
     """What a tool gave back; it answers the latest open call with its id."""
 
@@ -138,9 +145,7 @@ class ToolResult(Model):
     tool_call_id: str
     name: str
     status: Literal["success", "error"] = "success"
-    content: list[Annotated[str | Part | JsonValue, Field(union_mode="left_to_right")]] = Field(
-        default_factory=list
-    )
+    content: list[ResultPiece] = Field(default_factory=list)
 
 
 class Reasoning(Model):

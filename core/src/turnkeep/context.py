@@ -48,6 +48,7 @@ class Context:
                 self.entries = [
                     Entry(Ref(placed.seq, placed.index), placed.item) for placed in event.contents
                 ]
+                self.decisions = {decision.call: decision for decision in event.decisions}
         elif isinstance(event, Retract):
             self._take_back(set(event.items), event.after)
         elif isinstance(event, Decision):

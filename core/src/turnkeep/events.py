@@ -56,8 +56,8 @@ class Event(Model):
     partial: bool = False
     seq: int | None = Field(default=None, exclude=True)
 
-    def stored_as(self, seq: int) -> Self:
-        """Note the seq that the store gave to this very object, and return it."""
+    def stored_as(self, seq: int | None) -> Self:
+        """Note the seq that the store gave to this very object (None: none yet), and return it."""
         self.__dict__["seq"] = seq
         return self
 
@@ -103,12 +103,13 @@ class Placed(Model):
 class Checkpoint(Event):
     """Its contents stand for everything before it, so that no request needs an older event.
 
-    `previous` is the seq of the checkpoint before it, 0 if none; `report` says why and at what
-    price the context was rewritten.
+    `decisions` are those on its calls; `previous` is the seq of the checkpoint before it, 0 if
+    none; `report` says why and at what price the context was rewritten.
     """
 
     type: Literal["checkpoint"] = "checkpoint"  # type: ignore[assignment]  # narrows the tag
     contents: list[Placed] = Field(default_factory=list)
+    decisions: list[Decision] = Field(default_factory=list)
     previous: int = 0
     report: dict[str, JsonValue] = Field(default_factory=dict)
 

@@ -14,7 +14,7 @@ from turnkeep.hookspecs import Env
 from turnkeep.lease import TurnRules
 from turnkeep.meta import TURN_TIMEOUT
 from turnkeep.session import SessionManager
-from turnkeep.store import SessionStore, Ttl
+from turnkeep.store import SessionStore, Ttl, check_ttl
 from turnkeep.stores.on_loop import OnLoop
 from turnkeep.tokens.counter import TokenCounter
 from turnkeep.tokens.estimate import EstimateCounter
@@ -49,8 +49,8 @@ class Keeper:
     ) -> None:
         self._store = store
         self._counter = counter
-        self._ttl = ttl
-        self._rules = TurnRules(turn_timeout, on_conflict, on_pending)
+        self._ttl = check_ttl(ttl)
+        self._rules = TurnRules(turn_timeout, on_conflict, on_pending).checked()
         self._config: Config | None = None
         self._resources = AsyncExitStack()
         self._sessions: SessionManager | None = None
@@ -102,7 +102,7 @@ class Keeper:
             rules=self._rules._replace(
                 on_conflict=on_conflict or self._rules.on_conflict,
                 on_pending=on_pending or self._rules.on_pending,
-            ),
+            ).checked(),
             counter=self.counter,
             ttl=self._ttl,
             user_id=user_id,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
@@ -18,6 +17,7 @@ from turnkeep.blobs import references, restore
 from turnkeep.codec import decode_event, decode_object
 from turnkeep.context import Context
 from turnkeep.errors import (
+    ConfigError,
     SessionBusy,
     SessionConflict,
     SessionExists,
@@ -26,12 +26,21 @@ from turnkeep.errors import (
     TurnkeepError,
 )
 from turnkeep.events import Event, new_id
-from turnkeep.log import Log, read_event, read_records
+from turnkeep.log import Log, begin, jittered, read_event, read_records
 from turnkeep.meta import Meta, check_free
-from turnkeep.store import Head, SessionStore, Ttl, new_commit_id
+from turnkeep.store import (
+    MAX_TTL,
+    Head,
+    Loaded,
+    NotModified,
+    SessionStore,
+    Ttl,
+    new_commit_id,
+)
 
 _logger = logging.getLogger("turnkeep")
 
+MIN_TIMEOUT: Final = 0.05
 OPENING_TRIES: Final = 20
 """How often a turn that has spent nothing starts over when others write between load and append."""
 
@@ -43,16 +52,40 @@ class TurnRules(NamedTuple):
     on_conflict: Literal["error", "wait"]
     on_pending: Literal["raise", "reject"]
 
+    def checked(self) -> TurnRules:
+        """Return the rules if they make sense. Raises ConfigError."""
+        if not MIN_TIMEOUT <= self.timeout <= MAX_TTL:
+            raise ConfigError(
+                f"turn_timeout is a number of seconds from {MIN_TIMEOUT}, not {self.timeout!r}"
+            )
+        for name, allowed in (("on_conflict", ("error", "wait")), ("on_pending", ("raise", "reject"))):
+            if getattr(self, name) not in allowed:
+                wanted = " or ".join(map(repr, allowed))
+                raise ConfigError(f"{name} is {wanted}, not {getattr(self, name)!r}")
+        return self
 
-class _Cut(NamedTuple):
-    """A write whose answer was lost."""
 
-    events: list[Event]
+class Intent(NamedTuple):
+    """What a caller wants to write.
+
+    `what` tells the same wish again from another one, after a lost answer. `build` makes the events
+    from the context as it is when they are written; it refuses by raising. `restarts`: the wish
+    holds on a context that has moved on, as a new input does and an answer to the old one does not.
+    """
+
+    what: tuple[object, ...]
+    build: Callable[[], Sequence[Event]]
+    restarts: bool = False
+    closing: bool = False
+    state: bytes | None = None
+
+
+class _Lost(NamedTuple):
+    """An intent whose answer was lost, with what it wrote if that was kept."""
+
+    what: tuple[object, ...]
     meta: Meta | None
-
-
-Leading = Callable[[], list[Event]]
-"""Gives the events that an opening write must begin with, told from the context as it is then."""
+    kept: Sequence[Event] | None
 
 
 class Lease:
@@ -69,6 +102,8 @@ class Lease:
     ) -> None:
         self.context = Context()
         self.state: dict[str, Any] = {}
+        self.loaded_seq = 0
+        """The last seq that was there before this turn."""
         self.exposed = False
         """Whether a request was handed out: then the context may not change under its reader."""
         self._store = store
@@ -77,11 +112,12 @@ class Lease:
         self._ttl = ttl
         self._user_id = user_id
         self._turn_id = new_id()
+        self._create_id = new_commit_id()
         self._phase: Literal["new", "idle", "open", "lost"] = "new"
         self._log: Log | None = None
         self._meta = Meta()
         self._busy: SessionBusy | None = None
-        self._cut: _Cut | None = None
+        self._lost: _Lost | None = None
         self._lock = asyncio.Lock()
         self._pulse: asyncio.Task[None] | None = None
 
@@ -92,52 +128,38 @@ class Lease:
 
     async def load(self) -> None:
         """Read the live context. Never writes; waits for a running turn if the rules say so."""
-        delay = 0.05
         await self._load()
+        delay = 0.05
         while self._busy is not None and self._rules.on_conflict == "wait":
-            await asyncio.sleep(_jittered(delay))
+            await asyncio.sleep(jittered(delay))
             delay = min(delay * 1.5, 1.0)
-            await self._load()
+            await self._look_again()
 
-    async def write(
-        self,
-        events: Sequence[Event],
-        *,
-        leading: Leading | None = None,
-        closing: bool = False,
-        state: bytes | None = None,
-    ) -> None:
-        """Append events durably, opening the turn first if it is not open.
-
-        `leading` is given by writes that may start over on a context that has moved on; without
-        it, an opening that meets another writer is a SessionConflict.
-        """
+    async def write(self, intent: Intent) -> Sequence[Event]:
+        """Append durably, opening the turn first if it is not open; give what stands in the log."""
         async with self._lock:
             if self._phase == "new":
                 raise TurnkeepError("enter the turn first: async with keep.turn(...) as turn")
-            cut = self._cut
-            if await self._settle() and cut is not None and _same(cut.events, events):
-                return  # the same again after a lost answer: it had been kept
+            await self._settle()
+            lost, self._lost = self._lost, None
+            if lost is not None and lost.kept is not None and repr(lost.what) == repr(intent.what):
+                return lost.kept  # the same again after a lost answer: it had been kept
             if self._phase == "lost":
-                raise self._lost(None)
-            if self._phase == "open":
-                try:
-                    await self._append(
-                        list(events), None if not closing else self._named(None), state
-                    )
-                except SessionConflict as conflict:
-                    self._phase = "lost"
-                    raise self._lost(conflict) from None
-            else:
-                await self._open(
-                    events, leading, self._named(None if closing else self._turn_id), state
-                )
-            if closing:
-                self._stop_pulse()
+                raise self._fenced(None)
+            if self._phase == "idle":
+                return await self._open(intent)
+            events = intent.build()
+            meta = self._meta._replace(turn=None) if intent.closing else None
+            try:
+                await self._append(intent, events, meta)
+            except (SessionConflict, SessionNotFound) as conflict:
+                self._phase = "lost"
+                raise self._fenced(conflict) from None
+            return events
 
     async def settle(self) -> None:
         """Learn the outcome of a write whose answer was lost, before the context is relied on."""
-        if self._cut is not None:
+        if self._lost is not None:
             async with self._lock:
                 await self._settle()
 
@@ -148,42 +170,57 @@ class Lease:
             try:
                 await self._settle()
                 if self._phase == "open":
-                    await self._append([], self._named(None), None)
+                    closing = Intent(("close",), tuple, closing=True)
+                    await self._append(closing, (), self._meta._replace(turn=None))
             except TurnkeepError as error:
                 if not failing:
                     raise
                 _logger.warning("session %r: its turn was not closed: %s", self._session_id, error)
             finally:
+                self._stop_pulse()
                 self._phase = "new"
 
     async def _load(self) -> None:
         read = await read_records(self._store, self._session_id)
-        self._phase = "idle"
-        self._busy = None
         if read is None:
-            self._log, self._meta, self.context, self.state = None, Meta(), Context(), {}
-            return
-        loaded, records = read
-        head = loaded.head
-        if self._user_id is not None and head.user_id != self._user_id:
-            raise SessionNotFound(self._session_id)
-        self._log = Log(self._store, head)
-        self._meta = Meta.of(head)
-        try:
-            check_free(head, self._meta, loaded.now, self._rules.timeout)
-        except SessionBusy as busy:
-            self._busy = busy
-        self.state = decode_object(loaded.state, session_id=self._session_id, what="its state")
-        self.context = Context(
-            (
+            self._log, self._meta, self._busy = None, Meta(), None
+            self.context, self.state, self.loaded_seq = Context(), {}, 0
+        else:
+            loaded, records = read
+            head = loaded.head
+            if self._user_id is not None and head.user_id != self._user_id:
+                raise SessionNotFound(self._session_id)
+            meta = Meta.of(head)
+            state = decode_object(loaded.state, session_id=self._session_id, what="its state")
+            events = (
                 decode_event(record, seq, session_id=self._session_id)
                 for seq, record in enumerate(records, loaded.first)
-            ),
-            base=head.base,
-        )
-        await self._restore_blobs()
+            )
+            context = Context(events, base=head.base)
+            await self._restore_blobs(context)
+            # All at once: a load that is cut off leaves what was there.
+            self._log, self._meta = Log(self._store, head), meta
+            self.context, self.state, self.loaded_seq = context, state, head.seq
+            self._busy = check_free(head, meta, loaded.now, self._rules.timeout)
+        self._phase = "idle"
+        self._lost = None
+        self.exposed = False
 
-    async def _restore_blobs(self) -> None:
+    async def _look_again(self) -> None:
+        """See whether the running turn still runs; read everything only if something changed."""
+        assert self._log is not None
+        head = self._log.head
+        seen = await self._store.load(self._session_id, limit=1, known=head.revision)
+        if isinstance(seen, NotModified):
+            self._busy = check_free(head, self._meta, seen.now, self._rules.timeout)
+        elif isinstance(seen, Loaded) and (
+            busy := check_free(seen.head, Meta.of(seen.head), seen.now, self._rules.timeout)
+        ):
+            self._busy = busy
+        else:
+            await self._load()
+
+    async def _restore_blobs(self, context: Context) -> None:
         """Put large media back that the checkpoint only refers to."""
         fetched: dict[int, Event] = {}
 
@@ -192,72 +229,78 @@ class Lease:
                 fetched[seq] = await read_event(self._store, self._session_id, seq)
             return fetched[seq]
 
-        entries = self.context.entries
-        for place, entry in enumerate(entries):
+        for place, entry in enumerate(context.entries):
             if references(entry.item):
                 item = await restore(entry.item, fetch, session_id=self._session_id)
-                entries[place] = entry._replace(item=item)
+                context.entries[place] = entry._replace(item=item)
 
-    async def _open(
-        self, events: Sequence[Event], leading: Leading | None, meta: Meta, state: bytes | None
-    ) -> None:
+    async def _open(self, intent: Intent) -> Sequence[Event]:
         """Make the write that names this turn, starting over while others are quicker."""
-        if self._busy is not None and not self.exposed:
-            await self.load()  # it was busy some time ago: look again
-        for last in (*[False] * (OPENING_TRIES - 1), True):
+        restarts = intent.restarts and not self.exposed
+        conflict: SessionConflict | None = None
+        for _ in range(OPENING_TRIES if restarts else 1):
+            if (conflict or self._busy) and restarts:
+                await self.load()  # the busy answer may be old, too
             if self._busy is not None:
                 raise self._busy
-            first = leading() if leading is not None else []
             try:
                 if self._log is None:
-                    begun = await self._store.create(
+                    self._log = await begin(
+                        self._store,
                         self._session_id,
                         user_id=self._user_id,
                         ttl=self._ttl,
-                        commit_id=new_commit_id(),
+                        commit_id=self._create_id,
                     )
-                    self._log = Log(self._store, begun)
-                await self._append([*first, *events], meta, state)
+                events = intent.build()
+                turn = None if intent.closing else self._turn_id
+                await self._append(intent, events, self._meta._replace(turn=turn))
             except (SessionConflict, SessionExists, SessionNotFound) as error:
-                if last or self.exposed or leading is None:
-                    head = error.head if isinstance(error, SessionConflict) else None
-                    raise SessionConflict(self._session_id, head) from None
-                await asyncio.sleep(_jittered(0.01))
-                await self.load()
+                head = error.head if isinstance(error, SessionConflict) else None
+                conflict = SessionConflict(self._session_id, head)
+                await asyncio.sleep(jittered(0.01) if restarts else 0)
             else:
-                return
+                return events
+        assert conflict is not None
+        raise conflict
 
-    async def _append(self, events: list[Event], meta: Meta | None, state: bytes | None) -> None:
+    async def _append(self, intent: Intent, events: Sequence[Event], meta: Meta | None) -> None:
         assert self._log is not None
         encoded = None if meta is None else meta.encode(self._session_id)
         try:
-            await self._log.append(events, meta=encoded, state=state)
-        except (StoreUnavailable, asyncio.CancelledError):
-            self._cut = _Cut(events, meta)
-            raise
-        self._landed(events, meta)
+            await self._log.append(events, meta=encoded, state=intent.state)
+        finally:
+            if self._log.unsettled:
+                self._lost = _Lost(intent.what, meta, None)
+        self._landed(events, meta, intent.state)
 
-    def _landed(self, events: list[Event], meta: Meta | None) -> None:
+    def _landed(self, events: Sequence[Event], meta: Meta | None, state: bytes | None) -> None:
+        """Take in what has been stored."""
         for event in events:
             self.context.add(event)
+        if state is not None:
+            self.state = decode_object(state, session_id=self._session_id, what="its state")
         if meta is not None:
             self._meta = meta
             self._phase = "idle" if meta.turn is None else "open"
-        if self._phase == "open" and self._pulse is None:
+            self.exposed = self.exposed and self._phase == "open"
+        if self._phase != "open":
+            self._stop_pulse()
+        elif self._pulse is None or self._pulse.done():
             self._pulse = asyncio.create_task(self._keep_fresh())
 
-    async def _settle(self) -> bool:
-        if self._cut is None or self._log is None:
-            return False
-        kept = await self._log.settle()
-        cut, self._cut = self._cut, None
-        if kept:
-            self._landed(cut.events, cut.meta)
-        return kept
+    async def _settle(self) -> None:
+        if self._log is None or (kept := await self._log.settle()) is None:
+            return
+        if self._lost is not None:
+            self._landed(kept.events, self._lost.meta, kept.state)
+            self._lost = self._lost._replace(kept=kept.events)
 
     async def _keep_fresh(self) -> None:
         """Let the store hear of this turn in good time, also while a tool works for hours."""
-        interval = self._rules.timeout / 3
+        head = self.head
+        lifetime = self._rules.timeout if head is None or head.ttl is None else head.ttl
+        interval = min(self._rules.timeout, lifetime) / 3
         while True:
             await asyncio.sleep(interval)
             async with self._lock:
@@ -265,34 +308,24 @@ class Lease:
                     return
                 try:
                     await self._settle()
-                    await self._append([], None, None)
-                except SessionConflict:
-                    self._phase = "lost"
-                    return
+                    assert self._log is not None
+                    if self._phase == "open":
+                        await self._log.append([])
                 except StoreUnavailable as error:
                     _logger.warning("session %r: not kept fresh: %s", self._session_id, error)
+                except TurnkeepError:
+                    self._phase = "lost"
+                    return
 
     def _stop_pulse(self) -> None:
         if self._pulse is not None:
             self._pulse.cancel()
             self._pulse = None
 
-    def _named(self, turn_id: str | None) -> Meta:
-        return self._meta._replace(turn=turn_id)
-
-    def _lost(self, conflict: SessionConflict | None) -> SessionConflict:
+    def _fenced(self, error: TurnkeepError | None) -> SessionConflict:
         return SessionConflict(
             self._session_id,
-            None if conflict is None else conflict.head,
-            f"session {self._session_id!r}: this turn was taken over by another one; what it kept "
-            "so far stands, nothing more was written. Open a new turn",
+            error.head if isinstance(error, SessionConflict) else None,
+            f"session {self._session_id!r}: this turn was taken over, or the session is gone; what "
+            "the turn kept so far was not changed, this was not written. Open a new turn",
         )
-
-
-def _same(before: Sequence[Event], now: Sequence[Event]) -> bool:
-    tail = before[len(before) - len(now) :]
-    return bool(now) and [event.content for event in tail] == [event.content for event in now]
-
-
-def _jittered(delay: float) -> float:
-    return delay * random.uniform(0.5, 1.5)  # noqa: S311  # jitter, no secret

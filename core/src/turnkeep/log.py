@@ -12,14 +12,19 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final, NamedTuple
 
 from turnkeep.codec import decode_event, encode_event
-from turnkeep.errors import CorruptSession, SessionConflict, StoreUnavailable
+from turnkeep.errors import (
+    CorruptSession,
+    SessionConflict,
+    SessionNotFound,
+    StoreClosed,
+    StoreUnavailable,
+)
 from turnkeep.events import Event
 from turnkeep.store import (
-    KEEP,
     Head,
-    Keep,
     Loaded,
     Record,
+    Revision,
     SessionStore,
     Ttl,
     new_commit_id,
@@ -31,21 +36,35 @@ PAGE: Final = 1000
 """Records read in one round trip when a whole log is read."""
 
 
-class _Write(NamedTuple):
-    """What tells a write of ours from a stranger's."""
+class Write(NamedTuple):
+    """One append as it was asked for."""
 
-    event_ids: list[str]
+    events: Sequence[Event]
     meta: bytes | None
+    state: bytes | None
+
+
+_NOTHING_WRITTEN: Final = (SessionConflict, SessionNotFound, StoreClosed)
+"""Errors of a first try after which the outcome is certain."""
 
 
 class Log:
-    """A handle on one session: its head as last seen, and the right to append while it holds."""
+    """A handle on one session: its head as last seen, and the right to append while it holds.
+
+    A write whose answer was lost (an error, a cancellation) is settled before the next one, by
+    looking for its own events.
+    """
 
     def __init__(self, store: SessionStore, head: Head) -> None:
         self.store = store
         self.head = head
-        self._unsettled: _Write | None = None
-        """A write that was cut off, its outcome unknown."""
+        self._cut: Write | None = None
+        """A write whose outcome is unknown."""
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether there is a write whose outcome is unknown."""
+        return self._cut is not None
 
     async def append(
         self,
@@ -54,88 +73,124 @@ class Log:
         meta: bytes | None = None,
         state: bytes | None = None,
         base: int | None = None,
-        ttl: Ttl | Keep = KEEP,
     ) -> Head:
         """Write events durably and note their seqs on them.
 
         Raises SessionConflict where another writer was first; ContentError, before anything is
-        written, for a value that is not JSON; StoreUnavailable where the store stays away.
+        written, for a value that is not JSON; StoreUnavailable where the store stays away. After
+        any other error or a cancellation the outcome is unknown: `settle` tells.
         """
+        assert self._cut is None, "settle first"
         records = [Record(encode_event(event)) for event in events]
-        own = _Write([event.id for event in events], meta)
-        if self._unsettled is not None:
-            again = own.event_ids and own.event_ids == self._unsettled.event_ids
-            if await self.settle() and again:
-                return self._stamp(events, self.head)
         commit_id = new_commit_id()
-        delays = iter(RETRY_DELAYS)
-        retried = False
-        before = self.head
+        tries = 0
         while True:
             try:
-                head = await self.store.append(
-                    before.session_id,
+                self.head = await self.store.append(
+                    self.head.session_id,
                     records,
-                    expected=before.revision,
+                    expected=self.head.revision,
                     commit_id=commit_id,
                     meta=meta,
                     state=state,
                     base=base,
-                    ttl=ttl,
                 )
-                break
             except StoreUnavailable:
-                delay = next(delays, None)
-                if delay is None:
-                    self._unsettled = own
+                self._cut = Write(events, meta, state)
+                if tries == len(RETRY_DELAYS):
                     raise
-                retried = True
-                await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311  # jitter
-            except SessionConflict:
-                if not retried or (found := await self._find_own(before, own)) is None:
+                await asyncio.sleep(jittered(RETRY_DELAYS[tries]))
+                tries += 1
+            except _NOTHING_WRITTEN:
+                # After a lost answer the other writer may be this one.
+                if self._cut is None or await self.settle() is None:
                     raise
-                head = found
-                break
-            except asyncio.CancelledError:
-                self._unsettled = own
+                return self.head
+            except BaseException:
+                self._cut = Write(events, meta, state)
                 raise
-        return self._stamp(events, head)
+            else:
+                self._cut = None
+                stamp(events, self.head.seq)
+                return self.head
 
-    def _stamp(self, events: Sequence[Event], head: Head) -> Head:
-        self.head = head
-        for seq, event in enumerate(events, head.seq - len(events) + 1):
-            event.stored_as(seq)
-        return head
+    async def settle(self) -> Write | None:
+        """Learn the outcome of a write whose answer was lost; give it if it had been kept.
 
-    async def settle(self) -> bool:
-        """Learn the outcome of a write that was cut off; True if it had been kept."""
-        own, self._unsettled = self._unsettled, None
-        if own is None:
-            return False
-        try:
-            found = await self._find_own(self.head, own)
-        except BaseException:
-            self._unsettled = own
-            raise
-        if found is not None:
-            self.head = found
-        return found is not None
-
-    async def _find_own(self, before: Head, own: _Write) -> Head | None:
-        """Give the head behind our own write if it is what follows `before` in the log."""
-        loaded = await self.store.load(
-            before.session_id, after=before.seq, limit=len(own.event_ids) + 1
-        )
-        written = before.revision._replace(version=before.revision.version + 1)
-        if not isinstance(loaded, Loaded) or loaded.head.revision != written:
+        Its events know their seqs then.
+        """
+        if (cut := self._cut) is None:
             return None
-        if loaded.head.meta != (before.meta if own.meta is None else own.meta):
+        head = await self._head_behind(cut)
+        self._cut = None
+        if head is None:
+            return None
+        self.head = head
+        stamp(cut.events, head.seq)
+        return cut
+
+    async def _head_behind(self, cut: Write) -> Head | None:
+        """Give the head that a lost write left behind, None if it was not kept.
+
+        If others have written since, it is the head between theirs and ours, so that the next
+        append conflicts as it must.
+        """
+        before = self.head
+        size = len(cut.events)
+        loaded = await self.store.load(before.session_id, after=before.seq, limit=max(size, 1))
+        if not isinstance(loaded, Loaded):
+            return None
+        incarnation, version = before.revision
+        if loaded.head.revision.incarnation != incarnation:
             return None
         found = [
             decode_event(record, seq, session_id=before.session_id).id
-            for seq, record in enumerate(loaded.records, loaded.first)
+            for seq, record in enumerate(loaded.records[:size], loaded.first)
         ]
-        return loaded.head if found == own.event_ids else None
+        ours = Revision(incarnation, version + 1)
+        meta = before.meta if cut.meta is None else cut.meta
+        if found != [event.id for event in cut.events] or (
+            not size and (loaded.head.revision != ours or loaded.head.meta != meta)
+        ):
+            return None
+        if loaded.head.revision == ours:
+            return loaded.head
+        return before._replace(revision=ours, seq=before.seq + size, meta=meta)
+
+
+def stamp(events: Sequence[Event], last: int) -> None:
+    """Note on events, the last of which has this seq, where they are stored."""
+    for seq, event in enumerate(events, last - len(events) + 1):
+        event.stored_as(seq)
+
+
+def jittered(delay: float) -> float:
+    """Spread a delay (seconds) by half, so that those who wait do not come back together."""
+    return delay * random.uniform(0.5, 1.5)  # noqa: S311  # jitter, no secret
+
+
+async def begin(
+    store: SessionStore,
+    session_id: str,
+    *,
+    user_id: str | None = None,
+    ttl: Ttl = None,
+    commit_id: bytes,
+) -> Log:
+    """Begin a session. A lost answer is retried; the same `commit_id` begins it once.
+
+    Raises SessionExists.
+    """
+    for delay in (*RETRY_DELAYS, None):
+        try:
+            head = await store.create(session_id, user_id=user_id, ttl=ttl, commit_id=commit_id)
+        except StoreUnavailable:
+            if delay is None:
+                raise
+            await asyncio.sleep(jittered(delay))
+        else:
+            break
+    return Log(store, head)
 
 
 async def read_records(
@@ -171,9 +226,16 @@ async def read_event(store: SessionStore, session_id: str, seq: int) -> Event:
 
 
 async def stream_events(store: SessionStore, session_id: str) -> AsyncIterator[Event]:
-    """Yield every event of a session from the first, page by page."""
+    """Yield every event of a session from the first, page by page.
+
+    Raises SessionConflict if the session is deleted and begun anew meanwhile.
+    """
     after = 0
+    incarnation = None
     while isinstance(page := await store.load(session_id, after=after, limit=PAGE), Loaded):
+        if incarnation not in (None, page.head.revision.incarnation):
+            raise SessionConflict(session_id, page.head)
+        incarnation = page.head.revision.incarnation
         for seq, record in enumerate(page.records, page.first):
             yield decode_event(record, seq, session_id=session_id)
         after = page.first + len(page.records) - 1

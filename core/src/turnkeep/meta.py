@@ -57,17 +57,19 @@ def times(head: Head, meta: Meta) -> tuple[datetime, datetime]:
     )
 
 
-def check_free(head: Head, meta: Meta, now: datetime, timeout: float) -> None:
-    """Raise SessionBusy if a turn is open and was heard of less than `timeout` seconds ago.
+def check_free(head: Head, meta: Meta, now: datetime, timeout: float) -> SessionBusy | None:
+    """Give the error to raise if a turn is open and was heard of in the last `timeout` seconds.
 
-    Both times are the store's clock.
+    Both times are the store's clock. One that was set back further than that says nothing of a
+    turn, so the turn does not count as running.
     """
-    if meta.turn is not None and now - head.updated < timedelta(seconds=timeout):
+    if meta.turn is not None and abs(now - head.updated) < timedelta(seconds=timeout):
         age = max((now - head.updated).total_seconds(), 0.0)
-        raise SessionBusy(
+        return SessionBusy(
             head.session_id,
             head,
             f"session {head.session_id!r} has a turn running (last heard of {age:.0f} s ago); wait "
             f'for it, open the turn with on_conflict="wait", or take it over once it has been '
             f"silent for {timeout:.0f} s",
         )
+    return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
@@ -26,6 +27,13 @@ CATALOGUE: Final[Mapping[str, Mapping[str, str]]] = {
     "token counter": {},
 }
 """Kind → name in TOML → the distribution to install, for what we publish ourselves."""
+
+
+CORE_KEYS: Final = frozenset(
+    {"store", "ttl", "turn_timeout", "on_conflict", "on_pending", "wrap", "sweep", "counter", "learn"}
+)
+"""Keys of the tables that plugins' own tables stand in: no plugin may take one as its name."""
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +159,11 @@ def _flat(answers: Iterable[Iterable[T]], kind: type[T]) -> list[T]:
         if not isinstance(spec, kind):
             raise TypeError(
                 f"a hook must return {kind.__name__} objects, not {type(spec).__name__}"
+            )
+        if not _NAME.fullmatch(spec.name) or spec.name in CORE_KEYS:
+            raise ValueError(
+                f"{spec.name!r} cannot be a name: it is a key of the configuration, or not of small "
+                "letters, digits and _"
             )
         if spec.api != API:
             raise RuntimeError(

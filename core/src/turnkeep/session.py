@@ -14,9 +14,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
 from turnkeep.codec import decode_event, decode_object, encode_event, encode_object
-from turnkeep.errors import ContentError, SessionConflict, SessionNotFound
+from turnkeep.errors import ContentError, CorruptSession, SessionConflict, SessionNotFound
 from turnkeep.events import AnyEvent, Event, utc_now
-from turnkeep.log import Log, read_records, stream_events
+from turnkeep.log import Log, begin, read_records, stream_events
 from turnkeep.meta import TURN_TIMEOUT, Meta, check_free, times
 from turnkeep.store import Head, Loaded, NotModified, SessionStore, Ttl, new_commit_id
 from turnkeep.stores.memory import MemoryStore
@@ -53,6 +53,11 @@ class _Snapshot:
         self.records = records
         self.state = state
 
+    def take(self, events: Sequence[Event], state: bytes | None) -> None:
+        """Note what has been written."""
+        self.records += [encode_event(event) for event in events]
+        self.state = self.state if state is None else state
+
 
 class SessionInfo(BaseModel):
     """A line of a listing."""
@@ -65,6 +70,7 @@ class SessionInfo(BaseModel):
     expires_at: datetime | None
     busy: bool
     header: dict[str, Any]
+    problem: str | None = None
 
 
 class BaseSessionManager(ABC):
@@ -103,10 +109,10 @@ class SessionManager(BaseSessionManager):
 
     async def create(self, session_id: str, user_id: str | None = None) -> Session:
         """Begin a new session. Raises SessionExists, which is a ValueError."""
-        head = await self.store.create(
-            session_id, user_id=user_id, ttl=self._ttl, commit_id=new_commit_id()
+        log = await begin(
+            self.store, session_id, user_id=user_id, ttl=self._ttl, commit_id=new_commit_id()
         )
-        return _session(self.store, head, b"{}", [])
+        return _session(log, b"{}", [])
 
     async def get(self, session_id: str, *, user_id: str | None = None) -> Session | None:
         """Read a session with all its events; None if there is none or it is another user's.
@@ -117,7 +123,7 @@ class SessionManager(BaseSessionManager):
         if read is None or _foreign(read[0].head, user_id):
             return None
         loaded, records = read
-        return _session(self.store, loaded.head, loaded.state, records)
+        return _session(Log(self.store, loaded.head), loaded.state, records)
 
     async def get_or_create(self, session_id: str, user_id: str | None = None) -> Session:
         """Read a session, or begin it; of two callers at once both get the same one.
@@ -139,26 +145,33 @@ class SessionManager(BaseSessionManager):
         Raises SessionConflict if somebody else wrote since it was read, SessionBusy while a turn is
         running, ContentError if its history was edited in place.
         """
-        ground = session._loaded
-        if ground is None or ground.log.store is not self.store:
-            ground = await self._ground(session)
+        ground = await self._ground(session)
+        if (kept := await ground.log.settle()) is not None:
+            ground.take(kept.events, kept.state)
+            session.updated_at = ground.log.head.updated
         new = _new_events(session, ground)
         state = encode_object(session.state, f"state of session {session.session_id!r}")
-        kept = decode_object(ground.state, session_id=session.session_id, what="its state")
-        changed = state != encode_object(kept, "state")
-        if changed and not new:
-            new = [Event(author="system")]
-            session.events.append(new[0])
+        before = decode_object(ground.state, session_id=session.session_id, what="its state")
+        changed = state != encode_object(before, "state")
+        carrier = Event(author="system") if changed and not new else None
+        if carrier is not None:
+            new.append(carrier)
         if not new:
             return
         if changed:
-            new[-1].carrying(session.state)
-        meta = await self._free(ground)
-        await ground.log.append(new, state=state if changed else None, meta=meta)
-        ground.records += [encode_event(event) for event in new]
-        ground.state = state
+            copy = decode_object(state, session_id=session.session_id, what="its state")
+            new[-1].carrying(copy)
+        meta = await self._meta_of_free(ground)
+        await ground.log.append(
+            new,
+            state=state if changed else None,
+            meta=None if meta is None else meta.encode(session.session_id),
+        )
+        ground.take(new, state if changed else None)
+        ground.meta = meta or ground.meta
+        if carrier is not None:
+            session.events.append(carrier)
         session.updated_at = ground.log.head.updated
-        session._loaded = ground
 
     async def delete(self, session_id: str, *, user_id: str | None = None) -> bool:
         """Remove a session whole; False if there was none, or it is another user's."""
@@ -168,6 +181,11 @@ class SessionManager(BaseSessionManager):
                 return False
             return await self.store.delete(session_id, expected=head.revision)
         return await self.store.delete(session_id)
+
+    def head_of(self, session: Session) -> Head | None:
+        """Give the head that a session was read with; None if it was not read here."""
+        ground = session._loaded
+        return None if ground is None else ground.log.head
 
     async def head(self, session_id: str) -> Head | None:
         """Read what is known of a session without its events."""
@@ -196,25 +214,38 @@ class SessionManager(BaseSessionManager):
         return stream_events(self.store, session_id)
 
     async def _ground(self, session: Session) -> _Snapshot:
-        """Find what the store has of a session that was not read from it, or begin it."""
+        """Give what the session is compared with: what it was read as, else what the store has."""
+        ground = session._loaded
+        if ground is not None and ground.log.store is self.store:
+            return ground
         read = await read_records(self.store, session.session_id, after=0)
         if read is not None and _foreign(read[0].head, session.user_id):
             raise SessionNotFound(session.session_id)
         if read is None:
-            made = await self.create(session.session_id, session.user_id)
-            assert made._loaded is not None
             for event in session.events:
-                event.__dict__["seq"] = None
-            return made._loaded
-        loaded, records = read
-        stored = _session(self.store, loaded.head, loaded.state, records)
-        for ours, theirs in zip(session.events, stored.events, strict=False):
-            if ours.id == theirs.id:
-                ours.__dict__["seq"] = theirs.seq
-        assert stored._loaded is not None
-        return stored._loaded
+                event.stored_as(None)
+            made = await self.create(session.session_id, session.user_id)
+            session._loaded = made._loaded
+        else:
+            loaded, records = read
+            if ground is not None and _passed_by(ground.log.head, loaded.head):
+                raise SessionConflict(session.session_id, loaded.head)
+            stored = _session(Log(self.store, loaded.head), loaded.state, records)
+            seqs = {event.id: event.seq for event in stored.events}
+            for event in session.events:
+                event.stored_as(seqs.get(event.id))
+            if records and (not session.events or session.events[0].seq is None):
+                raise SessionConflict(
+                    session.session_id,
+                    loaded.head,
+                    f"session {session.session_id!r} exists already, with events that this one "
+                    "does not hold; get it first",
+                )
+            session._loaded = stored._loaded
+        assert session._loaded is not None
+        return session._loaded
 
-    async def _free(self, ground: _Snapshot) -> bytes | None:
+    async def _meta_of_free(self, ground: _Snapshot) -> Meta | None:
         """Make sure that no turn runs; give the meta that closes one whose process died."""
         if ground.meta.turn is None:
             return None
@@ -222,9 +253,9 @@ class SessionManager(BaseSessionManager):
         seen = await self.store.load(head.session_id, after=head.seq, known=head.revision)
         if not isinstance(seen, NotModified):
             raise SessionConflict(head.session_id, seen.head if isinstance(seen, Loaded) else None)
-        check_free(head, ground.meta, seen.now, self._turn_timeout)
-        ground.meta = ground.meta._replace(turn=None)
-        return ground.meta.encode(head.session_id)
+        if busy := check_free(head, ground.meta, seen.now, self._turn_timeout):
+            raise busy
+        return ground.meta._replace(turn=None)
 
 
 class InMemorySessionManager(SessionManager):
@@ -239,15 +270,19 @@ class InMemorySessionManager(SessionManager):
         """All sessions by id, as the tutorial's scripts read them. Changing it changes nothing."""
         return {
             loaded.head.session_id: _session(
-                self.store, loaded.head, loaded.state, list(loaded.records)
+                Log(self.store, loaded.head), loaded.state, list(loaded.records)
             )
             for loaded in self._memory.snapshot()
         }
 
 
 def describe(head: Head) -> SessionInfo:
-    """Put a head into words for a listing."""
-    meta = Meta.of(head)
+    """Put a head into words for a listing; core's notes that cannot be read are a `problem`."""
+    problem = None
+    try:
+        meta = Meta.of(head)
+    except CorruptSession as error:
+        meta, problem = Meta(), str(error)
     created, updated = times(head, meta)
     return SessionInfo(
         session_id=head.session_id,
@@ -258,6 +293,7 @@ def describe(head: Head) -> SessionInfo:
         expires_at=head.expires,
         busy=meta.turn is not None,
         header=meta.header,
+        problem=problem,
     )
 
 
@@ -265,7 +301,13 @@ def _foreign(head: Head, user_id: str | None) -> bool:
     return user_id is not None and head.user_id != user_id
 
 
-def _session(store: SessionStore, head: Head, state: bytes, records: list[bytes]) -> Session:
+def _passed_by(known: Head, now: Head) -> bool:
+    """Say whether a session was written to since it was known, or is another one by now."""
+    return known.revision.incarnation == now.revision.incarnation and known.revision != now.revision
+
+
+def _session(log: Log, state: bytes, records: list[bytes]) -> Session:
+    head = log.head
     session_id = head.session_id
     meta = Meta.of(head)
     created, updated = times(head, meta)
@@ -280,7 +322,7 @@ def _session(store: SessionStore, head: Head, state: bytes, records: list[bytes]
         created_at=created,
         updated_at=updated,
     )
-    session._loaded = _Snapshot(Log(store, head), meta, records, state)
+    session._loaded = _Snapshot(log, meta, records, state)
     return session
 
 
@@ -299,9 +341,11 @@ def _new_events(session: Session, ground: _Snapshot) -> list[Event]:
             f"run up to {last}, with new ones behind them. To take something back, append a Retract"
         )
     for event in stored:
-        record = ground.records[(event.seq or 0) - 1]
-        if encode_event(event) != record and (
-            decode_event(record, event.seq or 0, session_id=session.session_id) != event
+        seq = event.seq or 0
+        record, now = ground.records[seq - 1], encode_event(event)
+        # A record of an older version or another writer may be spelt differently.
+        if now != record and now != encode_event(
+            decode_event(record, seq, session_id=session.session_id)
         ):
             raise ContentError(
                 f"{name}: event {event.seq} was changed after it was stored; the log only grows. "

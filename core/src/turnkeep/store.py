@@ -22,6 +22,7 @@ Durability: TypeAlias = Literal["power", "process", "none"]
 """What survives: a power loss, the kill of the process, or neither."""
 
 MAX_ID_BYTES: Final = 512
+MAX_TTL: Final = 100 * 366 * 86400.0
 
 
 class Keep:
@@ -214,6 +215,15 @@ def check_id(value: str, what: str = "session id") -> str:
     if "\0" in value:
         raise ContentError(f"a {what} may not hold a NUL character")
     return value
+
+
+def check_ttl(ttl: Ttl) -> Ttl:
+    """Return a ttl if it is None or a number of seconds above 0, at most a century."""
+    if ttl is None:
+        return None
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 0 < ttl <= MAX_TTL:
+        raise ContentError(f"a ttl is a number of seconds above 0, at most {MAX_TTL:.0f}: {ttl!r}")
+    return ttl
 
 
 def check_limit(limit: int | None) -> None:

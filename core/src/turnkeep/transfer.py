@@ -5,22 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from turnkeep import formats
-from turnkeep.codec import encode_object
-from turnkeep.content import Item, compact_json
+from turnkeep.codec import content_error, encode_event, encode_object
+from turnkeep.content import Item, ToolDefinition, compact_json
 from turnkeep.context import Context, standing_base
-from turnkeep.errors import ContentError, SessionExists, SessionNotFound
+from turnkeep.errors import ContentError, SessionNotFound
 from turnkeep.events import Event, author_of
 from turnkeep.formats.jsonl import SessionFile, read_sessions, write_session
-from turnkeep.log import Log
+from turnkeep.log import begin
 from turnkeep.meta import Meta, times
 from turnkeep.prepared import PreparedRequest
 from turnkeep.session import SessionManager
-from turnkeep.store import Head, Loaded, SessionStore
+from turnkeep.store import Head, SessionStore
 from turnkeep.tokens.estimate import EstimateCounter
 
 
@@ -35,15 +37,14 @@ def read_file(
     """
     if kind == "auto":
         kind = _kind(name)
+    text = _text(name)
     if kind == "turnkeep":
-        with _open(name) as lines:
-            yield from read_sessions(lines, name)
+        yield from read_sessions(text.split("\n"), name)
         return
-    with _open(name) as stream:
-        try:
-            body = json.load(stream)
-        except ValueError as error:
-            raise ContentError(f"{name}: not JSON: {error}") from None
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ContentError(f"{name}: not JSON: {error}") from None
     request = formats.get_profile(kind).parse_request(body)
     items: list[Item] = [*request.contents]
     header: dict[str, Any] = {"model": request.model_id} if request.model_id else {}
@@ -62,13 +63,30 @@ def read_file(
     )
 
 
+def tools_of(header: Mapping[str, Any], where: str) -> list[ToolDefinition]:
+    """Read the tools of a session line. Raises ContentError with the path."""
+    tools = header.get("tools")
+    if tools is not None and not isinstance(tools, list):
+        raise ContentError(f"{where}: tools: a list is needed", path="tools")
+    made = []
+    for place, tool in enumerate(tools or ()):
+        try:
+            made.append(ToolDefinition.model_validate(tool))
+        except ValidationError as error:
+            problem = content_error(error, tool)
+            raise ContentError(f"{where}: tools[{place}]: {problem}", path="tools") from None
+    return made
+
+
 async def import_session(store: SessionStore, session: SessionFile) -> Head:
     """Keep a conversation as it is: ids, seqs, times and every field.
 
-    All events are one append. A session that was begun by an import cut off before it is completed.
+    All events are one append; the same import again completes one that was cut off before it.
     Raises SessionExists.
     """
     session_id = session.session_id
+    if len({event.id for event in session.events}) != len(session.events):
+        raise ContentError(f"session {session_id!r}: two of its events have the same id")
     for place, event in enumerate(session.events, 1):
         if event.seq not in (None, place):
             raise ContentError(
@@ -77,31 +95,36 @@ async def import_session(store: SessionStore, session: SessionFile) -> Head:
             )
         event.stored_as(place)
     state = encode_object(session.state, f"state of session {session_id!r}")
-    # The same key for the same conversation: a repeated import of an unfinished one goes on.
-    key = hashlib.blake2b(
-        compact_json([event.id for event in session.events]).encode(), digest_size=16
-    ).digest()
-    try:
-        head = await store.create(session_id, user_id=session.user_id, commit_id=key)
-    except SessionExists:
-        found = await store.load(session_id, limit=1)
-        if not isinstance(found, Loaded) or found.head.revision.version > 0:
-            raise
-        head = found.head
-    imported = {
+    # Encoded before the session is begun: what is refused leaves nothing behind.
+    records = [encode_event(event) for event in session.events]
+    log = await begin(
+        store, session_id, user_id=session.user_id, commit_id=_import_key(session, records)
+    )
+    imported: dict[str, Any] = {
         name: moment.isoformat()
         for name, moment in (("created", session.created), ("updated", session.updated))
         if moment is not None
     }
     if imported:
-        imported["version"] = head.revision.version + 1  # type: ignore[assignment]  # a number
+        imported["version"] = log.head.revision.version + 1
     meta = Meta(header=session.header, imported=imported or None)
-    return await Log(store, head).append(
+    return await log.append(
         session.events,
         meta=meta.encode(session_id),
         state=state,
         base=standing_base(session.events) or None,
     )
+
+
+def _import_key(session: SessionFile, records: Sequence[bytes]) -> bytes:
+    """Make the key of the begin of an import: the same for the same file and owner."""
+    key = hashlib.blake2b(digest_size=16)
+    key.update(compact_json([session.session_id, session.user_id, session.header]).encode())
+    for event, record in zip(session.events, records, strict=True):
+        # Ids and times of a plain transcript are made anew by each reading.
+        items = [item.model_dump_json() for item in event.content]
+        key.update("".join(items).encode() if items else record)
+    return key.digest()
 
 
 async def export_lines(
@@ -112,7 +135,7 @@ async def export_lines(
     Raises SessionNotFound.
     """
     session = await sessions.get(session_id)
-    if session is None or (head := await sessions.head(session_id)) is None:
+    if session is None or (head := sessions.head_of(session)) is None:
         raise SessionNotFound(session_id)
     meta = Meta.of(head)
     if kind == "turnkeep":
@@ -130,10 +153,11 @@ async def export_lines(
         ):
             yield line
         return
+    instructions = meta.header.get("instructions")
     prepared = PreparedRequest.of_items(
         Context(session.events, base=head.base).items,
-        instructions=str(meta.header.get("instructions", "")),
-        tools=meta.header.get("tools", ()),
+        instructions=instructions if isinstance(instructions, str) else "",
+        tools=tools_of(meta.header, f"session {session_id!r}"),
         session_id=session_id,
         counter=EstimateCounter(),
     )
@@ -141,15 +165,14 @@ async def export_lines(
 
 
 def _kind(name: str) -> str:
-    """Tell a file's format by its first line, or by the whole if that is no JSON."""
+    """Tell a file's format: by its first line, else by the whole as one JSON document."""
     if name == "-":
         return "turnkeep"
-    text = Path(name).read_text(encoding="utf-8")
-    first = text.partition("\n")[0]
-    for candidate in (first, text):
+    text = _text(name)
+    for candidate in (text.partition("\n")[0], text):
         try:
             body = json.loads(candidate)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(body, dict) and body.get("type") == "session":
             return "turnkeep"
@@ -161,10 +184,14 @@ def _kind(name: str) -> str:
     )
 
 
-def _open(name: str) -> Any:
-    if name == "-":
-        return sys.stdin
-    return Path(name).open(encoding="utf-8", newline="\n")
+def _text(name: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ContentError(f"{name}: not UTF-8 at byte {error.start}") from None
+    except OSError as error:
+        raise ContentError(f"{name}: cannot be read: {error.strerror or error}") from None
 
 
 def _stem(name: str) -> str:

@@ -7,11 +7,13 @@ of each other's way is told in `turnkeep.lease`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, Self
 
-from turnkeep.codec import decode_object, encode_object
+from pydantic import ValidationError
+
+from turnkeep.codec import content_error, decode_object, encode_object
 from turnkeep.content import (
     Item,
     Message,
@@ -25,7 +27,7 @@ from turnkeep.context import Context, Entry
 from turnkeep.errors import ContentError, PendingApproval
 from turnkeep.events import Decision, Event, author_of, new_id
 from turnkeep.formats.response import read_response
-from turnkeep.lease import Lease, TurnRules
+from turnkeep.lease import Intent, Lease, TurnRules
 from turnkeep.prepared import PreparedRequest
 from turnkeep.store import Head, SessionStore, Ttl, check_id
 from turnkeep.tokens.counter import TokenCounter
@@ -92,7 +94,11 @@ class Turn:
 
     @property
     def open_calls(self) -> list[ToolCall]:
-        """Calls that still want a result."""
+        """Calls that still want a result.
+
+        Those of an earlier turn were interrupted, approved ones too: whether their tool has run is
+        unknown, so only one that does no harm when it runs twice may run again.
+        """
         return _calls(self.context.open_calls())
 
     @property
@@ -112,21 +118,27 @@ class Turn:
     ) -> None:
         await self._lease.close(failing=error is not None)
 
-    async def add(self, *items: Item, author: str | None = None) -> list[Event]:
+    async def add(self, *items: Item, author: str | None = None) -> Sequence[Event]:
         """Keep items; consecutive ones of one author become one event.
 
-        The author is told by the item ("user", "assistant", "tool", "system") unless given. Calls
-        that an earlier turn left open are closed first, with an error result. Raises SessionBusy
-        and PendingApproval before anything is spent, SessionConflict if this turn was taken over,
-        ContentError for what is not JSON.
+        The author is told by the item ("user", "assistant", "tool", "system") unless given. A new
+        input of the user first closes the calls that an earlier turn left open, with an error
+        result. Raises SessionBusy and PendingApproval before anything is spent, SessionConflict if
+        this turn was taken over, ContentError for what is not JSON.
         """
-        events = [
-            self._event(name, list(run))
+        if not items:
+            return []
+        runs = [
+            (name, list(run))
             for name, run in itertools.groupby(items, lambda item: author or author_of(item))
         ]
-        answered = {item.tool_call_id for item in items if isinstance(item, ToolResult)}
-        await self._lease.write(events, leading=lambda: self._close_open_calls(answered))
-        return events
+
+        def build() -> list[Event]:
+            made = [self._event(name, run) for name, run in runs]
+            return [*self._closing_of_calls(items), *made]
+
+        events = await self._lease.write(Intent(("add", runs), build, restarts=True))
+        return events[-len(runs) :]
 
     async def add_response(
         self,
@@ -145,9 +157,14 @@ class Turn:
         parsed = read_response(response)
         partial = partial or parsed.partial
         items = [_gated(item, needs_approval) for item in parsed.items]
-        event = self._event("assistant", items, usage=parsed.usage, partial=partial)
         calls = [item for item in items if isinstance(item, ToolCall) and not partial]
-        await self._lease.write([event], closing=not calls and not partial)
+        [event] = await self._lease.write(
+            Intent(
+                ("add_response", items, partial),
+                lambda: [self._event("assistant", items, usage=parsed.usage, partial=partial)],
+                closing=not calls and not partial,
+            )
+        )
         return Step(
             event,
             [call for call in calls if not call.needs_approval],
@@ -163,13 +180,17 @@ class Turn:
     ) -> Event:
         """Keep what a tool gave back: a text, any JSON, a list of parts, or the error it raised.
 
-        Raises PendingApproval if the call waits for a decision, ContentError if it is not open.
+        Raises PendingApproval if the call waits for a decision, ContentError if it is not open or
+        the value is not JSON.
         """
-        await self._lease.settle()
-        if self._open_call(call) in self.context.pending():
-            raise PendingApproval(self.session_id, (call.name,))
-        event = self._event("tool", [_result(call, value, status)])
-        await self._lease.write([event])
+        result = _result(call, value, status)
+
+        def build() -> list[Event]:
+            if self._open_call(call) in self.context.pending():
+                raise PendingApproval(self.session_id, (call.name,))
+            return [self._event("tool", [result])]
+
+        [event] = await self._lease.write(Intent(("add_result", call, result), build))
         return event
 
     async def decide(
@@ -185,28 +206,39 @@ class Turn:
         A rejected call gets its error result at once. Each call is decided once, by whoever comes
         first: ContentError for the others.
         """
-        await self._lease.settle()
-        entry = self._open_call(call)
-        if entry not in self.context.pending():
-            raise ContentError(
-                f"session {self.session_id!r}: call {call.tool_call_id!r} ({call.name}) waits for "
-                "no decision (any more)"
+
+        def build() -> list[Event]:
+            entry = self._open_call(call)
+            if entry not in self.context.pending():
+                raise ContentError(
+                    f"session {self.session_id!r}: call {call.tool_call_id!r} ({call.name}) waits "
+                    "for no decision (any more)"
+                )
+            decision = self._decision(
+                entry, approved=approved, arguments=arguments, reason=reason
             )
-        decision = self._decision(entry, approved=approved, arguments=arguments, reason=reason)
-        if approved:
-            await self._lease.write([decision])
-            return call if arguments is None else call.model_copy(update={"arguments": arguments})
-        await self._lease.write([decision, self._event("tool", [_rejection(call, reason)])])
-        return None
+            rejected = [] if approved else [self._event("tool", [_rejection(call, reason)])]
+            return [decision, *rejected]
+
+        what = ("decide", call, approved, arguments, reason)
+        await self._lease.write(Intent(what, build))
+        if not approved:
+            return None
+        return call if arguments is None else call.model_copy(update={"arguments": arguments})
 
     async def set_state(self, state: dict[str, Any]) -> Event:
         """Replace the session's state. Raises ContentError for what is not JSON."""
         what = f"state of session {self.session_id!r}"
         encoded = encode_object(state, what)
         kept = decode_object(encoded, session_id=self.session_id, what=what)
-        event = self._event("system", []).carrying(kept)
-        await self._lease.write([event], leading=list, state=encoded)
-        self._lease.state = kept
+        [event] = await self._lease.write(
+            Intent(
+                ("set_state", encoded),
+                lambda: [self._event("system", []).carrying(kept)],
+                restarts=True,
+                state=encoded,
+            )
+        )
         return event
 
     async def request(
@@ -249,18 +281,31 @@ class Turn:
         )
 
     def _open_call(self, call: ToolCall) -> Entry:
-        """Find the open call that is meant: the latest one with its id."""
-        for entry in reversed(self.context.open_calls()):
-            if isinstance(entry.item, ToolCall) and entry.item.tool_call_id == call.tool_call_id:
-                return entry
-        raise ContentError(
-            f"session {self.session_id!r}: call {call.tool_call_id!r} ({call.name}) is not open; "
-            "it was answered before, or never made"
-        )
+        """Find the open call that is meant: this very one, else the latest with its id."""
+        alike = [
+            entry
+            for entry in self.context.open_calls()
+            if isinstance(entry.item, ToolCall) and entry.item.tool_call_id == call.tool_call_id
+        ]
+        if not alike:
+            raise ContentError(
+                f"session {self.session_id!r}: call {call.tool_call_id!r} ({call.name}) is not "
+                "open; it was answered before, or never made"
+            )
+        same = [entry for entry in alike if entry.item is call]
+        return (same or [entry for entry in alike if entry.item == call] or alike)[-1]
 
-    def _close_open_calls(self, answered: set[str]) -> list[Event]:
-        """Close what an earlier turn left open, but for calls that are being answered now."""
+    def _closing_of_calls(self, items: Sequence[Item]) -> list[Event]:
+        """Close what an earlier turn left open, if the user speaks now.
+
+        Calls that are answered by these very items are left to them.
+        """
+        answered = {item.tool_call_id for item in items if isinstance(item, ToolResult)}
         waiting = self.context.pending()
+        if gated := [call for call in _calls(waiting) if call.tool_call_id in answered]:
+            raise PendingApproval(self.session_id, tuple(call.name for call in gated))
+        if not any(isinstance(item, Message) and item.role == "user" for item in items):
+            return []
         if waiting and self._on_pending == "raise":
             raise PendingApproval(self.session_id, tuple(call.name for call in _calls(waiting)))
         reason = "a new input came before a decision"
@@ -270,12 +315,12 @@ class Turn:
         results: list[Item] = []
         for entry in self.context.open_calls():
             call = entry.item
-            if isinstance(call, ToolCall) and call.tool_call_id not in answered:
-                results.append(
-                    _rejection(call, reason)
-                    if entry in waiting
-                    else _result(call, INTERRUPTED, "error")
-                )
+            if not isinstance(call, ToolCall) or call.tool_call_id in answered:
+                continue
+            if entry in waiting:
+                results.append(_rejection(call, reason))
+            elif entry.ref.seq <= self._lease.loaded_seq:
+                results.append(_result(call, INTERRUPTED, "error"))
         return [*events, self._event("tool", results)] if results else events
 
 
@@ -293,16 +338,24 @@ def _gated(item: Item, needs_approval: Callable[[ToolCall], bool] | Collection[s
 
 def _result(call: ToolCall, value: object, status: Literal["success", "error"]) -> ToolResult:
     if isinstance(value, ToolResult):
+        if value.tool_call_id != call.tool_call_id:
+            raise ContentError(
+                f"a result of call {value.tool_call_id!r} cannot answer call {call.tool_call_id!r}"
+            )
         return value
     if isinstance(value, BaseException):
         value, status = f"{type(value).__name__}: {value}", "error"
     parts = isinstance(value, list) and any(isinstance(part, Model) for part in value)
-    return ToolResult(
-        tool_call_id=call.tool_call_id,
-        name=call.name,
-        status=status,
-        content=value if parts else [] if value is None else [value],
-    )
+    fields = {
+        "tool_call_id": call.tool_call_id,
+        "name": call.name,
+        "status": status,
+        "content": value if parts else [] if value is None else [value],
+    }
+    try:
+        return ToolResult.model_validate(fields)
+    except ValidationError as error:
+        raise content_error(error, fields) from None
 
 
 def _rejection(call: ToolCall, reason: str | None) -> ToolResult:

@@ -74,15 +74,18 @@ async def test_a_stranger_behind_a_lost_answer_is_a_conflict():
     assert await texts(store) == ["theirs"]
 
 
-async def test_a_store_that_stays_away_is_said_and_the_handle_stays_usable():
-    """After the last try the error comes out; the same write can be repeated later."""
-    store, log = await begin(["refuse"] * 3 + ["lose answer"])
-    mine = event("mine")
+@pytest.mark.parametrize(("fault", "kept"), [("refuse", []), ("lose answer", ["cut"])])
+async def test_a_store_that_stays_away_is_said_and_the_outcome_can_be_learnt(fault, kept):
+    """After the last try the error comes out; settling tells whether the write was kept."""
+    store, log = await begin([fault, *["refuse"] * 3])
+    cut = event("cut")
     with pytest.raises(StoreUnavailable):
-        await log.append([mine])
-    await log.append([mine])
+        await log.append([cut])
+    settled = await log.settle()
+    assert (settled is not None) == bool(kept)
+    assert cut.seq == (1 if kept else None)
     await log.append([event("next")])
-    assert await texts(store) == ["mine", "next"]
+    assert await texts(store) == [*kept, "next"]
 
 
 @pytest.mark.parametrize(("fault", "kept"), [("cancel before", []), ("cancel after", ["cut"])])
@@ -91,8 +94,90 @@ async def test_a_cancelled_append_is_all_or_nothing(fault, kept):
     store, log = await begin([fault])
     with pytest.raises(asyncio.CancelledError):
         await log.append([event("cut")])
+    await log.settle()
     await log.append([event("next")])
     assert await texts(store) == [*kept, "next"]
+
+
+async def test_a_cancellation_between_tries_leaves_the_outcome_open(monkeypatch):
+    """The answer was lost, then the waiter gave up: settling finds what was kept."""
+    monkeypatch.setattr(log_module, "RETRY_DELAYS", (60,))
+    store, log = await begin(["lose answer"])
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(log.append([event("a")]), 0.05)
+    assert log.unsettled
+    assert await log.settle() is not None
+    await log.append([event("b")])
+    assert await texts(store) == ["a", "b"]
+
+
+async def test_an_unknown_error_of_a_store_leaves_the_outcome_open():
+    """A third party's store may raise anything."""
+    store, log = await begin()
+    real = store._store.append
+
+    async def broken(*args, **fields):
+        await real(*args, **fields)
+        raise OSError("the network cable")
+
+    store._store.append = broken
+    with pytest.raises(OSError, match="cable"):
+        await log.append([event("a")])
+    store._store.append = real
+    assert await log.settle() is not None
+
+
+async def test_a_kept_write_is_found_below_a_strangers():
+    """What was kept counts as kept, although others have written since; the next append conflicts."""
+    store, log = await begin(["lose answer"])
+    real = store.append
+
+    async def stranger_first(*args, **fields):
+        store.append = real
+        try:
+            return await real(*args, **fields)
+        finally:
+            other = Log(store._store, (await store._store.load("s")).head)
+            await other.append([event("theirs")])
+
+    store.append = stranger_first
+    mine = event("mine")
+    head = await log.append([mine])
+    assert (mine.seq, head.seq) == (1, 1)
+    with pytest.raises(SessionConflict):
+        await log.append([event("more")])
+    assert await texts(store) == ["mine", "theirs"]
+
+
+async def test_a_lost_begin_is_begun_once():
+    """The same key begins the same session."""
+    store = MemoryStore()
+    real, tries = store.create, []
+
+    async def losing(*args, **fields):
+        head = await real(*args, **fields)
+        tries.append(head)
+        if len(tries) == 1:
+            raise StoreUnavailable("lost")
+        return head
+
+    store.create = losing
+    log = await log_module.begin(store, "s", commit_id=new_commit_id())
+    assert (len(tries), log.head) == (2, tries[0])
+
+
+async def test_a_stream_of_events_stays_with_its_session():
+    """Deleted and begun anew meanwhile, it is a conflict, not a mixture."""
+    store, log = await begin()
+    await log.append([event(str(number)) for number in range(1500)])
+    stream = stream_events(store, "s")
+    assert (await anext(stream)).seq == 1
+    await store.delete("s")
+    again = Log(store, await store.create("s", commit_id=new_commit_id()))
+    await again.append([event("other")] + [event(str(number)) for number in range(1400)])
+    with pytest.raises(SessionConflict):
+        async for _ in stream:
+            pass
 
 
 async def test_long_logs_are_read_in_pages():

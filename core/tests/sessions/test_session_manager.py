@@ -14,8 +14,12 @@ from turnkeep import (
     Session,
     SessionConflict,
     SessionManager,
+    StoreUnavailable,
+    ToolCall,
 )
+from turnkeep import log as log_module
 from turnkeep.stores.memory import MemoryStore
+from turnkeep.testing.faults import FaultyStore
 
 
 def event(text="hi"):
@@ -216,3 +220,109 @@ def test_anybodys_manager_gets_get_or_create():
 
     mine = Mine()
     assert asyncio.run(mine.get_or_create("s", "u")) is asyncio.run(mine.get_or_create("s"))
+
+
+async def test_state_may_change_again_and_again():
+    """An event carries the state as it was then, not the object that goes on changing."""
+    manager = InMemorySessionManager()
+    session = await manager.create("s")
+    for number in (1, 2, 3):
+        session.state["n"] = number
+        session.state["deep"] = {"list": [number]}
+        await manager.save(session)
+    back = await manager.get("s")
+    assert [e.state["n"] for e in back.events] == [1, 2, 3]
+    assert back.state == {"n": 3, "deep": {"list": [3]}}
+
+
+async def test_a_save_repeated_after_a_lost_answer_doubles_nothing(monkeypatch):
+    """Also with more events and another state than at the first try."""
+    monkeypatch.setattr(log_module, "RETRY_DELAYS", ())
+    store = FaultyStore(MemoryStore(), ["lose answer", "lose answer"])
+    manager = SessionManager(store)
+    session = await manager.create("s")
+    for number in (1, 2):
+        session.events.append(event(str(number)))
+        session.state["n"] = number
+        with pytest.raises(StoreUnavailable):
+            await manager.save(session)
+    session.events.append(event("3"))
+    session.state["n"] = 3
+    await manager.save(session)
+    back = await manager.get("s")
+    assert [e.content[0].content for e in back.events] == ["1", "2", "3"]
+    assert [e.state["n"] for e in back.events] == [1, 2, 3]
+    assert back.state == {"n": 3}
+
+
+async def test_a_value_that_only_looks_equal_is_an_edit():
+    """True is not 1."""
+    manager = InMemorySessionManager()
+    session = await manager.create("s")
+    session.events.append(Event(content=[ToolCall(tool_call_id="c", name="n", arguments={"a": 1})]))
+    await manager.save(session)
+    session.events[0].content[0].arguments["a"] = True
+    with pytest.raises(ContentError, match="event 1 was changed"):
+        await manager.save(session)
+
+
+async def test_a_round_tripped_tail_is_matched_by_id():
+    """Events that came back without their seqs are recognised wherever they stand."""
+    manager = InMemorySessionManager()
+    session = await manager.create("s")
+    session.events += [event("a"), event("b")]
+    await manager.save(session)
+    tail = Session.model_validate_json(session.model_dump_json())
+    tail.events = [tail.events[-1], event("c")]
+    await manager.save(tail)
+    assert [e.content[0].content for e in (await manager.get("s")).events] == ["a", "b", "c"]
+
+
+async def test_a_session_loaded_elsewhere_keeps_its_fence():
+    """Saved through another manager of the same store, it conflicts if somebody wrote since."""
+    inner = MemoryStore()
+    one, two = SessionManager(FaultyStore(inner)), SessionManager(FaultyStore(inner))
+    await one.create("s")
+    mine, theirs = await one.get("s"), await two.get("s")
+    theirs.state["their"] = 1
+    await two.save(theirs)
+    mine.state["mine"] = 1
+    with pytest.raises(SessionConflict):
+        await two.save(mine)
+    assert (await one.get("s")).state == {"their": 1}
+
+
+async def test_a_fresh_object_does_not_wipe_a_session():
+    """A Session made by hand for an id that has a history is a conflict."""
+    manager = InMemorySessionManager()
+    session = await manager.create("s")
+    session.events.append(event())
+    session.state["n"] = 1
+    await manager.save(session)
+    with pytest.raises(SessionConflict, match="get it first"):
+        await manager.save(Session(session_id="s"))
+    assert (await manager.get("s")).state == {"n": 1}
+
+
+async def test_a_refused_save_leaves_no_event_behind():
+    """A conflict adds nothing to the session in hand."""
+    manager = InMemorySessionManager()
+    await manager.create("s")
+    one, two = await manager.get("s"), await manager.get("s")
+    one.state["n"] = 1
+    await manager.save(one)
+    two.state["n"] = 2
+    with pytest.raises(SessionConflict):
+        await manager.save(two)
+    assert two.events == []
+
+
+async def test_a_listing_survives_notes_that_cannot_be_read():
+    """The row says so; the others are listed."""
+    manager = InMemorySessionManager()
+    for name in ("good", "bad"):
+        await manager.create(name)
+    head = (await manager.store.load("bad")).head
+    await manager.store.append("bad", [], expected=head.revision, commit_id=b"x", meta=b"[")
+    infos, _ = await manager.list()
+    assert {info.session_id: bool(info.problem) for info in infos} == {"good": False, "bad": True}

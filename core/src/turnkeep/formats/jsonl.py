@@ -20,7 +20,7 @@ from pydantic import AwareDatetime, TypeAdapter, ValidationError
 from turnkeep.codec import content_error, parse_event
 from turnkeep.content import Item, Message, Model, ToolResult
 from turnkeep.errors import ContentError
-from turnkeep.events import Event
+from turnkeep.events import Event, author_of
 
 FORMAT: Final = 1
 SESSION_FIELDS: Final[Mapping[str, type]] = {
@@ -192,7 +192,7 @@ class _Events:
         if not self.items:
             return
         first = self.first
-        document: Line = {"type": "event", "author": _author(self.items[0])}
+        document: Line = {"type": "event", "author": author_of(self.items[0])}
         for name in ("execution_id", "author", "timestamp", "usage", "state", "partial"):
             if name in first:
                 document[name] = first[name]
@@ -324,13 +324,6 @@ def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return _MOMENT.dump_python(value, mode="json")
     return value
-
-
-def _author(item: Item) -> str:
-    """Name who a line without an author is from."""
-    if isinstance(item, Message):
-        return item.role
-    return "tool" if isinstance(item, ToolResult) else "assistant"
 
 
 def _take_fields(line: Line) -> Line:

@@ -6,15 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from pydantic import ValidationError
-
-from turnkeep.codec import content_error
 from turnkeep.content import Item, Message, ToolDefinition
 from turnkeep.context import Context
-from turnkeep.errors import ContentError
 from turnkeep.formats.jsonl import SessionFile
 from turnkeep.formats.profile import side_of
-from turnkeep.transfer import read_file
+from turnkeep.transfer import read_file, tools_of
 
 
 @dataclass(frozen=True)
@@ -55,16 +51,11 @@ def read_recordings(names: Iterable[str]) -> Iterator[Recording]:
 
 
 def _recording(session: SessionFile, name: str) -> Recording:
-    tools = session.header.get("tools") or []
-    try:
-        definitions = [ToolDefinition.model_validate(tool) for tool in tools]
-    except ValidationError as error:
-        problem = content_error(error, None)
-        raise ContentError(f"{name}: session {session.session_id!r}: tools: {problem}") from None
     # Checkpoints belong to the policy that made them: a replay starts from what was said.
+    instructions = session.header.get("instructions")
     return Recording(
         session_id=session.session_id,
         items=Context(session.events).items,
-        tools=definitions,
-        instructions=str(session.header.get("instructions") or ""),
+        tools=tools_of(session.header, f"{name}: session {session.session_id!r}"),
+        instructions=instructions if isinstance(instructions, str) else "",
     )

@@ -25,6 +25,7 @@ from turnkeep.store import (
     Ttl,
     check_id,
     check_limit,
+    check_ttl,
     new_incarnation,
 )
 
@@ -64,6 +65,7 @@ class MemoryStore:
         check_id(session_id)
         if user_id is not None:
             check_id(user_id, "user id")
+        check_ttl(ttl)
         now = self._now()
         if (found := self._find(session_id, now)) is not None:
             if found.created_by == commit_id and found.head.revision.version == 0:
@@ -118,7 +120,7 @@ class MemoryStore:
             return head
         if head.revision != expected:
             raise SessionConflict(session_id, head)
-        lasting = head.ttl if isinstance(ttl, Keep) else ttl
+        lasting = head.ttl if isinstance(ttl, Keep) else check_ttl(ttl)
         found.head = head._replace(
             revision=Revision(head.revision.incarnation, head.revision.version + 1),
             seq=head.seq + len(records),

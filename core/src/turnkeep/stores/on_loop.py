@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -48,5 +50,23 @@ async def _elsewhere(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    answer = asyncio.run_coroutine_threadsafe(method(*args, **kwargs), loop)
-    return await asyncio.wrap_future(answer)
+    """Run a call on another loop. If it is cancelled here, it has ended there when this returns."""
+    tasks: list[asyncio.Task[Any]] = []
+    ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+    def start() -> None:
+        task = loop.create_task(method(*args, **kwargs))
+        task.add_done_callback(lambda _: ended.set_result(None))
+        tasks.append(task)
+
+    loop.call_soon_threadsafe(start)
+    try:
+        await asyncio.shield(asyncio.wrap_future(ended))
+    except asyncio.CancelledError:
+        # A store settles before it lets CancelledError out, and whoever called relies on that.
+        loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+        while not ended.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(asyncio.wrap_future(ended))
+        raise
+    return tasks[0].result()
