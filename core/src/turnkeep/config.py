@@ -179,9 +179,7 @@ def _section(
         return None, None, None
     # A table below is for a plugin: the chosen one's is checked, another's waits for its turn.
     own = {
-        key: value
-        for key, value in table.items()
-        if key in model.model_fields or key not in known
+        key: value for key, value in table.items() if key in model.model_fields or key not in known
     }
     core = _validated(model, own, name, problems, known)
     if core is None:

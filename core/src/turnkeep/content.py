@@ -132,9 +132,7 @@ class ToolCall(Model):
     needs_approval: bool = False
 
 
-ResultPiece: TypeAlias = Annotated[
-    StrictStr | Part | JsonValue, Field(union_mode="left_to_right")
-]
+ResultPiece: TypeAlias = Annotated[StrictStr | Part | JsonValue, Field(union_mode="left_to_right")]
 """A text, a part, or any other JSON."""
 
 

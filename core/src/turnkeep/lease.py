@@ -58,7 +58,10 @@ class TurnRules(NamedTuple):
             raise ConfigError(
                 f"turn_timeout is a number of seconds from {MIN_TIMEOUT}, not {self.timeout!r}"
             )
-        for name, allowed in (("on_conflict", ("error", "wait")), ("on_pending", ("raise", "reject"))):
+        for name, allowed in (
+            ("on_conflict", ("error", "wait")),
+            ("on_pending", ("raise", "reject")),
+        ):
             if getattr(self, name) not in allowed:
                 wanted = " or ".join(map(repr, allowed))
                 raise ConfigError(f"{name} is {wanted}, not {getattr(self, name)!r}")
@@ -173,7 +176,8 @@ class Lease:
                     closing = Intent(("close",), tuple, closing=True)
                     await self._append(closing, (), self._meta._replace(turn=None))
             except TurnkeepError as error:
-                if not failing:
+                # Taken over or deleted: there is nothing to close any more, and nothing was lost.
+                if not failing and not isinstance(error, SessionConflict | SessionNotFound):
                     raise
                 _logger.warning("session %r: its turn was not closed: %s", self._session_id, error)
             finally:

@@ -30,7 +30,17 @@ CATALOGUE: Final[Mapping[str, Mapping[str, str]]] = {
 
 
 CORE_KEYS: Final = frozenset(
-    {"store", "ttl", "turn_timeout", "on_conflict", "on_pending", "wrap", "sweep", "counter", "learn"}
+    {
+        "store",
+        "ttl",
+        "turn_timeout",
+        "on_conflict",
+        "on_pending",
+        "wrap",
+        "sweep",
+        "counter",
+        "learn",
+    }
 )
 """Keys of the tables that plugins' own tables stand in: no plugin may take one as its name."""
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
@@ -98,7 +108,7 @@ class Plugins:
                 continue
             try:
                 self._register(point.name, *_origin(point), point.load())
-            except Exception as error:  # whatever a stranger's module raises
+            except (Exception, SystemExit) as error:  # whatever a stranger's module raises
                 if os.environ.get("TURNKEEP_STRICT_PLUGINS") == "1":
                     raise
                 problem = f"{type(error).__name__}: {error}"
@@ -162,8 +172,8 @@ def _flat(answers: Iterable[Iterable[T]], kind: type[T]) -> list[T]:
             )
         if not _NAME.fullmatch(spec.name) or spec.name in CORE_KEYS:
             raise ValueError(
-                f"{spec.name!r} cannot be a name: it is a key of the configuration, or not of small "
-                "letters, digits and _"
+                f"{spec.name!r} cannot be a name: it is a key of the configuration, or not made of "
+                "small letters, digits and _"
             )
         if spec.api != API:
             raise RuntimeError(

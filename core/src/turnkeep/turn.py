@@ -214,9 +214,7 @@ class Turn:
                     f"session {self.session_id!r}: call {call.tool_call_id!r} ({call.name}) waits "
                     "for no decision (any more)"
                 )
-            decision = self._decision(
-                entry, approved=approved, arguments=arguments, reason=reason
-            )
+            decision = self._decision(entry, approved=approved, arguments=arguments, reason=reason)
             rejected = [] if approved else [self._event("tool", [_rejection(call, reason)])]
             return [decision, *rejected]
 

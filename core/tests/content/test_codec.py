@@ -230,3 +230,44 @@ def test_a_refused_part_names_its_place():
     document = {"type": "event", "content": [{"type": "message", "role": "user", "content": parts}]}
     with pytest.raises(ContentError, match=r"content\[0\]\.content\[1\]\.url: "):
         parse_event(document)
+
+
+def nested(levels):
+    value = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("levels", [10, 90, 99, 150, 250])
+def test_what_could_not_be_read_back_is_refused(levels):
+    """Nesting has a documented end; whatever is accepted can be read."""
+    result = ToolResult(tool_call_id="c", name="n", content=[nested(levels)])
+    try:
+        record = encode_event(Event(content=[result]))
+    except ContentError as refusal:
+        assert levels > 90
+        assert "nested more than 100 levels" in str(refusal)
+    else:
+        assert decode(record).content == [result]
+
+
+def test_endless_state_is_refused():
+    """A state that holds itself, or is nested a thousand deep, has a sentence."""
+    endless = {}
+    endless["again"] = endless
+    for state in (endless, {"deep": nested(100_000)}):
+        with pytest.raises(ContentError, match="nested"):
+            encode_object(state, "state")
+
+
+def test_numbers_too_long_to_read_are_refused():
+    """Python reads whole numbers of 4,300 digits at the most."""
+    call = ToolCall(tool_call_id="c", name="n", arguments={"n": 10**3999})
+    assert decode(encode_event(Event(content=[call]))).content == [call]
+    with pytest.raises(ContentError, match="digits"):
+        encode_event(
+            Event(content=[ToolCall(tool_call_id="c", name="n", arguments={"n": 10**4001})])
+        )
+    with pytest.raises(ContentError, match="digits"):
+        encode_object({"n": -(10**5000)}, "state")

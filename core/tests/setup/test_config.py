@@ -153,3 +153,48 @@ def test_bad_durations(text):
     """Anything else is refused with examples."""
     with pytest.raises(ValueError, match="24h"):
         seconds(text)
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"session": 5},
+        {"session": {"memory": 5}},
+        {"tokens": {"estimate": 1}},
+        {1: 2},
+        {"session": {"ttl": -1}},
+        {"session": {"ttl": True}},
+        {"session": {"ttl": float("nan")}},
+        {"session": {"turn_timeout": float("inf")}},
+        {"session": {"store": ["memory"]}},
+    ],
+)
+def test_odd_shapes_are_config_errors(tables):
+    """Whatever stands where a table or a number should, nothing else is raised."""
+    with pytest.raises(ConfigError):
+        load_config(tables)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"TURNKEEP__SESSION": "5"},
+        {"TURNKEEP__SESSION__TTL": "1\nother=2"},
+        {"TURNKEEP__": "1"},
+        {"TURNKEEP__X": "[" * 5000},
+    ],
+)
+def test_odd_variables_are_config_errors(environ, home):
+    """They go the same way as the file."""
+    with pytest.raises(ConfigError):
+        load_config(environ=environ, cwd=home)
+
+
+@pytest.mark.parametrize("text", ["tool = 5\n", "[tool]\nturnkeep = 5\n"])
+def test_an_odd_pyproject_is_told_or_passed_over(home, text):
+    """A pyproject.toml that is not ours does no harm."""
+    write(home / "pyproject.toml", text)
+    try:
+        assert load_config(environ={}, cwd=home).store.name == "memory"
+    except ConfigError as error:
+        assert "must be a table" in str(error)

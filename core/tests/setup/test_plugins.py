@@ -119,3 +119,20 @@ def test_a_plugin_can_be_disabled(install, monkeypatch):
     install("mine", session_stores=lambda: 1 / 0)
     monkeypatch.setenv("TURNKEEP_DISABLED_PLUGINS", "mine, other")
     assert Plugins().found[1].problem == "disabled by TURNKEEP_DISABLED_PLUGINS"
+
+
+@pytest.mark.parametrize("name", ["store", "ttl", "", "My Store"])
+def test_a_plugin_cannot_take_a_key_of_the_configuration(install, name):
+    """Its table would hide the key."""
+    install("bad", session_stores=lambda: [spec(name)])
+    assert "cannot be a name" in Plugins().found[1].problem
+
+
+def test_a_plugin_that_exits_is_a_broken_plugin(install):
+    """SystemExit at import stops nobody else."""
+
+    def leave():
+        raise SystemExit("needs a licence")
+
+    install("bad", session_stores=leave)
+    assert "needs a licence" in Plugins().found[1].problem

@@ -219,3 +219,52 @@ async def test_a_manager_does_not_write_into_a_running_turn():
         await keep.sessions.save(session)
         with pytest.raises(SessionConflict, match="taken over"):
             await turn.add(user("b"))
+
+
+async def test_a_short_lived_session_outlives_a_long_tool():
+    """A running turn is heard of before the session's own ttl ends."""
+    async with Keeper(store=MemoryStore(), ttl=0.3) as keep, keep.turn("s") as turn:
+        await turn.add(user())
+        await asyncio.sleep(0.6)
+        await turn.add_response("done")
+
+
+async def test_a_deleted_session_ends_its_turn_quietly():
+    """The running turn learns it at its next write, with a sentence."""
+    async with Keeper(store=MemoryStore(), turn_timeout=0.15) as keep, keep.turn("s") as turn:
+        await turn.add(user())
+        await keep.sessions.delete("s")
+        await asyncio.sleep(0.1)
+        with pytest.raises(SessionConflict, match="session is gone"):
+            await turn.add(user())
+
+
+async def test_a_clock_set_back_does_not_keep_a_dead_turn_alive():
+    """A turn from the store's future says nothing of now."""
+    clock = Clock()
+    async with Keeper(store=MemoryStore(clock=clock)) as keep:
+        async with keep.turn("s") as dead:
+            await dead.add(user("dead"))
+            clock.pass_(-30 * 86400)
+            async with keep.turn("s") as turn:
+                await turn.add(user("new"))
+        assert await texts(keep) == ["dead", "new"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"on_conflict": "wiat"},
+        {"on_pending": "no"},
+        {"turn_timeout": 0},
+        {"turn_timeout": float("nan")},
+        {"ttl": 0},
+        {"ttl": -1},
+        {"ttl": float("inf")},
+        {"ttl": True},
+    ],
+)
+def test_rules_that_make_no_sense_are_refused(wrong):
+    """When the keeper is made, not when the first turn meets another."""
+    with pytest.raises((TurnkeepError, ValueError)):
+        Keeper(store=MemoryStore(), **wrong)

@@ -315,3 +315,93 @@ async def test_somebody_elses_session_is_not_found(keeper):
         with pytest.raises(KeyError, match="no session"):
             async with keep.turn("s", user_id="bob"):
                 pass
+
+
+async def test_the_first_input_closes_calls_whatever_came_before_it(keeper):
+    """A change of state does not open a way around the decision, or around interrupted calls."""
+    async with keeper as keep:
+        await paused(keep)
+        async with keep.turn("s") as turn:
+            await turn.set_state({"n": 1})
+            with pytest.raises(PendingApproval):
+                await turn.add(user("never mind"))
+            await turn.decide(turn.pending[0], approved=True)
+        async with keep.turn("s") as turn:
+            await turn.set_state({"n": 2})
+            await turn.add(user("and now"))
+            assert turn.open_calls == []
+
+
+async def test_calls_with_one_id_are_told_apart(keeper):
+    """A decision and a result go to the very call that is given."""
+    async with keeper as keep, keep.turn("s") as turn:
+        await turn.add(user())
+        calls = [call("delete", "same", n=1), call("delete", "same", n=2), call("look", "same")]
+        step = await turn.add_response(calls, needs_approval={"delete"})
+        for gated in step.pending:
+            run = await turn.decide(gated, approved=True)
+            assert run.arguments == gated.arguments
+        decisions = [e for e in (await keep.sessions.get("s")).events if e.type == "decision"]
+    assert [decision.call for decision in decisions] == [(2, 0), (2, 1)]
+
+
+async def test_a_result_answers_its_own_call(keeper):
+    """A ToolResult for another call is refused, and so is one for a call that waits."""
+    async with keeper as keep, keep.turn("s") as turn:
+        await turn.add(user())
+        step = await turn.add_response(
+            [call("look", "a"), call("delete", "b")], needs_approval={"delete"}
+        )
+        other = ToolResult(tool_call_id="b", name="delete", content=["gone"])
+        with pytest.raises(ContentError, match="cannot answer"):
+            await turn.add_result(step.tool_calls[0], other)
+        with pytest.raises(PendingApproval):
+            await turn.add(other)
+        assert [c.name for c in turn.pending] == ["delete"]
+
+
+@pytest.mark.parametrize("value", [{"pw": "hunter2", "x": {1}}, b"secret", object(), [{1: 2}]])
+async def test_a_result_of_another_type_is_refused_without_showing_it(keeper, value):
+    """ContentError with the path; what the value was stays out of it."""
+    async with keeper as keep, keep.turn("s") as turn:
+        await turn.add(user())
+        step = await turn.add_response(call())
+        with pytest.raises(ContentError, match="content") as caught:
+            await turn.add_result(step.tool_calls[0], value)
+    assert "hunter2" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+async def test_adding_nothing_writes_nothing(keeper):
+    """No session is begun, no turn opened."""
+    async with keeper as keep:
+        async with keep.turn("s") as turn:
+            assert await turn.add() == []
+        assert await keep.sessions.get("s") is None
+
+
+async def test_notes_of_an_import_survive_a_race_to_open(keeper):
+    """Somebody imported the session between loading and opening: its header stays."""
+    from turnkeep.formats.jsonl import SessionFile
+    from turnkeep.transfer import import_session
+
+    async with keeper as keep:
+        async with keep.turn("s") as turn:
+            await import_session(keep.sessions.store, SessionFile("s", header={"source": "there"}))
+            await turn.add(user())
+        [info], _ = await keep.sessions.list()
+    assert info.header == {"source": "there"}
+
+
+async def test_decisions_survive_a_checkpoint():
+    """Behind a checkpoint a decided call is still decided."""
+    from turnkeep.content import Ref
+    from turnkeep.context import Context
+    from turnkeep.events import Checkpoint, Decision, Placed
+
+    gated = call("delete").model_copy(update={"needs_approval": True})
+    decision = Decision(call=Ref(2, 0), tool_call_id="c1", approved=True)
+    kept = Checkpoint(contents=[Placed(seq=2, index=0, item=gated)], decisions=[decision])
+    context = Context([kept.stored_as(4)], base=4)
+    assert context.pending() == []
+    assert context.open_calls()[0].ref == (2, 0)

@@ -18,7 +18,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from turnkeep.codec import content_error, parse_event
-from turnkeep.content import Item, Message, Model, ToolResult
+from turnkeep.content import Item, Model
 from turnkeep.errors import ContentError
 from turnkeep.events import Event, author_of
 
