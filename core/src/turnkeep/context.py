@@ -25,41 +25,56 @@ class Context:
 
     def __init__(self, events: Iterable[Event] = (), *, base: int = 0) -> None:
         self.base = base
-        self.entries: list[Entry] = []
+        self.items: list[Item] = []
+        """What stands, in order. Do not change the list."""
         self.decisions: dict[Ref, Decision] = {}
+        # Two plain numbers an item: an object each would be the collector's to walk, for ever.
+        self._seqs: list[int] = []
+        self._indexes: list[int] = []
         for event in events:
             self.add(event)
 
     @property
-    def items(self) -> list[Item]:
-        """The items alone."""
-        return [entry.item for entry in self.entries]
+    def entries(self) -> list[Entry]:
+        """The items with their identity."""
+        return [self._entry(place) for place in range(len(self.items))]
 
     def add(self, event: Event) -> None:
         """Take in the next event of the log."""
         seq = event.seq or 0
         if type(event) is Event:
             if not event.partial:
-                self.entries += [
-                    Entry(Ref(seq, index), item) for index, item in enumerate(event.content)
-                ]
+                self.items += event.content
+                size = len(event.content)
+                self._seqs += [seq] * size
+                self._indexes += range(size)
         elif isinstance(event, Checkpoint):
             if seq == self.base:
-                self.entries = [
-                    Entry(Ref(placed.seq, placed.index), placed.item) for placed in event.contents
-                ]
+                self.items = [placed.item for placed in event.contents]
+                self._seqs = [placed.seq for placed in event.contents]
+                self._indexes = [placed.index for placed in event.contents]
                 self.decisions = {decision.call: decision for decision in event.decisions}
         elif isinstance(event, Retract):
             self._take_back(set(event.items), event.after)
         elif isinstance(event, Decision):
             self.decisions[event.call] = event
 
+    def put(self, place: int, item: Item) -> None:
+        """Put another form of the same item in its place."""
+        self.items[place] = item
+
+    def _entry(self, place: int) -> Entry:
+        return Entry(Ref(self._seqs[place], self._indexes[place]), self.items[place])
+
     def _take_back(self, gone: set[Ref], after: int | None) -> None:
-        self.entries = [
+        kept = [
             entry
             for entry in self.entries
             if entry.ref not in gone and (after is None or entry.ref.seq <= after)
         ]
+        self.items = [entry.item for entry in kept]
+        self._seqs = [entry.ref.seq for entry in kept]
+        self._indexes = [entry.ref.index for entry in kept]
         self.decisions = {
             ref: decision
             for ref, decision in self.decisions.items()
@@ -67,22 +82,22 @@ class Context:
         }
 
     def open_calls(self) -> list[Entry]:
-        """Give the calls that still want a result.
+        """Give the calls of the last step that still want a result.
 
-        A result answers the latest open call with its id. Calls before the last assistant answer
-        want none any more: a model call has gone over them.
+        A step is a run of the assistant's items with what follows it. A result answers the latest
+        open call with its id. Calls of earlier steps want none any more: a model call has gone over
+        them.
         """
         waiting: list[Entry] = []
-        for entry in self._last_step():
-            if isinstance(entry.item, ToolCall):
-                waiting.append(entry)
-            elif isinstance(entry.item, ToolResult):
-                for place in range(len(waiting) - 1, -1, -1):
-                    call = waiting[place].item
-                    if isinstance(call, ToolCall) and (
-                        call.tool_call_id == entry.item.tool_call_id
-                    ):
-                        del waiting[place]
+        for place in range(self._last_step(), len(self.items)):
+            item = self.items[place]
+            if isinstance(item, ToolCall):
+                waiting.append(self._entry(place))
+            elif isinstance(item, ToolResult):
+                for number in range(len(waiting) - 1, -1, -1):
+                    call = waiting[number].item
+                    if isinstance(call, ToolCall) and call.tool_call_id == item.tool_call_id:
+                        del waiting[number]
                         break
         return waiting
 
@@ -96,12 +111,12 @@ class Context:
             and entry.ref not in self.decisions
         ]
 
-    def _last_step(self) -> list[Entry]:
-        """Give the last run of assistant items with what follows it."""
-        start = len(self.entries)
+    def _last_step(self) -> int:
+        """Give the place where the last run of the assistant's items begins."""
+        start = len(self.items)
         seen_assistant = False
         while start > 0:
-            item = self.entries[start - 1].item
+            item = self.items[start - 1]
             assistant = not isinstance(item, ToolResult) and not (
                 isinstance(item, Message) and item.role != "assistant"
             )
@@ -109,7 +124,7 @@ class Context:
                 break
             seen_assistant = seen_assistant or assistant
             start -= 1
-        return self.entries[start:]
+        return start
 
 
 def standing_base(events: Iterable[Event]) -> int:

@@ -233,10 +233,9 @@ class Lease:
                 fetched[seq] = await read_event(self._store, self._session_id, seq)
             return fetched[seq]
 
-        for place, entry in enumerate(context.entries):
-            if references(entry.item):
-                item = await restore(entry.item, fetch, session_id=self._session_id)
-                context.entries[place] = entry._replace(item=item)
+        for place, item in enumerate(context.items):
+            if references(item):
+                context.put(place, await restore(item, fetch, session_id=self._session_id))
 
     async def _open(self, intent: Intent) -> Sequence[Event]:
         """Make the write that names this turn, starting over while others are quicker."""

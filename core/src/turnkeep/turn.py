@@ -256,7 +256,7 @@ class Turn:
             raise PendingApproval(self.session_id, tuple(call.name for call in pending))
         self._lease.exposed = True
         return PreparedRequest.of_items(
-            self.context.items,
+            list(self.context.items),
             instructions=instructions,
             tools=tools,
             tool_choice=tool_choice,
@@ -298,6 +298,8 @@ class Turn:
 
         Calls that are answered by these very items are left to them.
         """
+        if not (opened := self.context.open_calls()):
+            return []
         answered = {item.tool_call_id for item in items if isinstance(item, ToolResult)}
         waiting = self.context.pending()
         if gated := [call for call in _calls(waiting) if call.tool_call_id in answered]:
@@ -311,7 +313,7 @@ class Turn:
             self._decision(entry, approved=False, reason=reason) for entry in waiting
         ]
         results: list[Item] = []
-        for entry in self.context.open_calls():
+        for entry in opened:
             call = entry.item
             if not isinstance(call, ToolCall) or call.tool_call_id in answered:
                 continue

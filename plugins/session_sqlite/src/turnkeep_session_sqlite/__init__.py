@@ -1,0 +1,1 @@
+"""SQLite sessions for turnkeep: see `turnkeep_session_sqlite.plugin`."""
