@@ -13,6 +13,7 @@ from turnkeep.content import Item, Message, ToolCall, ToolResult
 from turnkeep.events import Checkpoint, Event
 from turnkeep.keeper import Keeper
 from turnkeep.store import Record, new_commit_id
+from turnkeep_session_sqlite.files import CHECKPOINT_PAGES
 from turnkeep_session_sqlite.store import SqliteStore
 
 LIVE_TURNS = 50
@@ -94,6 +95,7 @@ class Floor:
         """Hold the file open."""
         with closing(sqlite3.connect(self.path, isolation_level=None)) as self.connection:
             self.connection.execute("PRAGMA synchronous = FULL")
+            self.connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             yield
 
     @asynccontextmanager

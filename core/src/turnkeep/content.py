@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -166,6 +166,9 @@ class Opaque(Model):
 Item: TypeAlias = Annotated[
     Message | ToolCall | ToolResult | Reasoning | Opaque, Discriminator("type")
 ]
+
+
+ITEM_TYPES: Final = (Message, ToolCall, ToolResult, Reasoning, Opaque)
 
 
 class Usage(Model):

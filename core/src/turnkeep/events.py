@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import AwareDatetime, Discriminator, Field, JsonValue, model_validator
 
@@ -19,16 +19,17 @@ from turnkeep.content import Item, Message, Model, Ref, ToolResult, Usage
 def new_id() -> str:
     """Make an identifier that sorts by its time of birth, in the layout of UUIDv7 (RFC 9562)."""
     stamp = time.time_ns() // 1_000_000
-    tail = bytearray(os.urandom(10))
-    tail[0] = tail[0] & 0x0F | 0x70
-    tail[2] = tail[2] & 0x3F | 0x80
-    text = f"{stamp:012x}{tail.hex()}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    tail = os.urandom(10).hex()
+    variant = "89ab"[int(tail[0], 16) & 3]
+    return f"{stamp >> 16:08x}-{stamp & 0xFFFF:04x}-7{tail[1:4]}-{variant}{tail[4:7]}-{tail[7:19]}"
 
 
 def utc_now() -> datetime:
     """Give the current time, aware and in UTC."""
     return datetime.now(UTC)
+
+
+_GIVEN: Final = ("execution_id", "author", "content", "usage", "partial")
 
 
 def author_of(item: Item) -> str:
@@ -55,6 +56,36 @@ class Event(Model):
     state: dict[str, JsonValue] | None = None
     partial: bool = False
     seq: int | None = Field(default=None, exclude=True)
+
+    @classmethod
+    def of_items(
+        cls,
+        content: list[Item],
+        *,
+        author: str,
+        execution_id: str | None,
+        usage: Usage | None = None,
+        partial: bool = False,
+    ) -> Event:
+        """Make an event of items that are valid already, without validating them again."""
+        event = cls.__new__(cls)
+        fields = {
+            "type": "event",
+            "id": new_id(),
+            "execution_id": execution_id,
+            "timestamp": utc_now(),
+            "author": author,
+            "content": content,
+            "usage": usage,
+            "state": None,
+            "partial": partial,
+            "seq": None,
+        }
+        object.__setattr__(event, "__dict__", fields)
+        object.__setattr__(event, "__pydantic_fields_set__", set(_GIVEN))
+        object.__setattr__(event, "__pydantic_extra__", {})
+        object.__setattr__(event, "__pydantic_private__", None)
+        return event
 
     def stored_as(self, seq: int | None) -> Self:
         """Note the seq that the store gave to this very object (None: none yet), and return it."""

@@ -143,7 +143,8 @@ class Lease:
         async with self._lock:
             if self._phase == "new":
                 raise TurnkeepError("enter the turn first: async with keep.turn(...) as turn")
-            await self._settle()
+            if self._log is not None and self._log.unsettled:
+                await self._settle()
             lost, self._lost = self._lost, None
             if lost is not None and lost.kept is not None and repr(lost.what) == repr(intent.what):
                 return lost.kept  # the same again after a lost answer: it had been kept
@@ -293,9 +294,10 @@ class Lease:
             self._pulse = asyncio.create_task(self._keep_fresh())
 
     async def _settle(self) -> None:
-        if self._log is None or (kept := await self._log.settle()) is None:
+        if self._log is None or not self._log.unsettled:
             return
-        if self._lost is not None:
+        kept = await self._log.settle()
+        if kept is not None and self._lost is not None:
             self._landed(kept.events, self._lost.meta, kept.state)
             self._lost = self._lost._replace(kept=kept.events)
 

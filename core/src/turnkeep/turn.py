@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from turnkeep.codec import content_error, decode_object, encode_object
 from turnkeep.content import (
+    ITEM_TYPES,
     Item,
     Message,
     Model,
@@ -126,6 +127,9 @@ class Turn:
         result. Raises SessionBusy and PendingApproval before anything is spent, SessionConflict if
         this turn was taken over, ContentError for what is not JSON.
         """
+        for item in items:
+            if not isinstance(item, ITEM_TYPES):
+                raise ContentError(f"{type(item).__name__} is no item of a conversation")
         if not items:
             return []
         runs = [
@@ -266,7 +270,7 @@ class Turn:
         )
 
     def _event(self, author: str, content: list[Item], **fields: Any) -> Event:
-        return Event(execution_id=self.execution_id, author=author, content=content, **fields)
+        return Event.of_items(content, author=author, execution_id=self.execution_id, **fields)
 
     def _decision(self, entry: Entry, **fields: Any) -> Decision:
         assert isinstance(entry.item, ToolCall)

@@ -405,3 +405,24 @@ async def test_decisions_survive_a_checkpoint():
     context = Context([kept.stored_as(4)], base=4)
     assert context.pending() == []
     assert context.open_calls()[0].ref == (2, 0)
+
+
+@pytest.mark.parametrize("nonsense", ["Hi", {"type": "message"}, None, Event()])
+async def test_what_is_no_item_is_refused(keeper, nonsense):
+    """With a sentence, before anything is written."""
+    async with keeper as keep:
+        async with keep.turn("s") as turn:
+            with pytest.raises(ContentError, match="no item"):
+                await turn.add(nonsense)
+        assert await keep.sessions.get("s") is None
+
+
+async def test_events_of_a_turn_are_events_like_any_other(keeper):
+    """Made without validation, they equal what is read back, and can be copied and dumped."""
+    async with keeper as keep:
+        async with keep.turn("s") as turn:
+            [event] = await turn.add(user())
+        assert (await keep.sessions.get("s")).events == [event]
+        assert Event.model_validate_json(event.model_dump_json()).content == event.content
+        assert repr(event.model_copy(update={"author": "x"})).startswith("Event(type='event'")
+        assert Event(author="user", content=[user()]).model_fields_set <= event.model_fields_set

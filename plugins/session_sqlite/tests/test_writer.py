@@ -126,6 +126,65 @@ async def test_a_fault_in_a_group_is_undone_and_fails_alone(opened, begin, monke
         assert (found.head, found.records) == (heads[2], [])
 
 
+@pytest.mark.parametrize("alone", [True, False])
+async def test_a_refusal_after_the_first_write_is_undone(opened, begin, alone):
+    """A value that SQLite cannot take fails its append whole, alone as well as in a group."""
+    async with opened() as store:
+        heads = [await begin(store, f"s{number}") for number in range(1 if alone else 4)]
+        async with Hold(store):
+            waiting = [
+                # Not bytes, against the contract: the head is written before SQLite looks at it.
+                asyncio.create_task(append(store, head, "a", state=b"1" if number else "\ud800"))
+                for number, head in enumerate(heads)
+            ]
+            await asyncio.sleep(0)
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert isinstance(results[0], UnicodeEncodeError)
+        assert [head.seq for head in results[1:]] == [1] * (len(heads) - 1)
+        found = await store.load("s0")
+        assert (found.head, found.records, found.state) == (heads[0], [], b"{}")
+
+
+async def test_a_record_that_is_no_bytes_is_refused(opened, begin):
+    """A str as a record is a TypeError, not something that cannot be read back."""
+    async with opened() as store:
+        head = await begin(store)
+        with pytest.raises(TypeError):
+            await store.append(
+                "s", [Record("text")], expected=head.revision, commit_id=os.urandom(16)
+            )
+        assert (await store.load("s")).head == head
+
+
+async def test_what_was_rolled_back_is_forgotten(opened, begin, monkeypatch):
+    """After a failed group an append builds on what the file has, not on what was undone."""
+    insert = records.insert
+
+    def faulty(connection, k, seq, data):
+        insert(connection, k, seq, data)
+        if data == [b"bad"]:
+            error = sqlite3.OperationalError("disk I/O error")  # the whole group fails
+            error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_IOERR, "SQLITE_IOERR"
+            raise error
+
+    monkeypatch.setattr(records, "insert", faulty)
+    # Opened in another way the file has another writer, as in another process.
+    async with opened() as store, opened(synchronous="normal") as other:
+        good, bad = [await begin(store, name) for name in ("good", "bad")]
+        async with Hold(store):
+            waiting = [
+                asyncio.create_task(append(store, good, "undone", "undone")),
+                asyncio.create_task(append(store, bad, "bad")),
+            ]
+            await asyncio.sleep(0)
+        for result in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(result, StoreUnavailable)
+        head = await append(other, good, "1", "2", "3", "4", "5")
+        assert (await append(store, head, "6")).seq == 6
+        found = await store.load("good")
+        assert found.records == [b"1", b"2", b"3", b"4", b"5", b"6"]
+
+
 async def test_a_record_number_that_is_taken_is_refused(opened, begin, path):
     """If the file has a record behind the head's seq, the append fails and leaves it."""
     async with opened() as store:

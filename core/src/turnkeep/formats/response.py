@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 from turnkeep import formats
-from turnkeep.content import Item, Message, Model
+from turnkeep.content import ITEM_TYPES, Message, Model
 from turnkeep.errors import ContentError
 from turnkeep.formats.profile import ParsedResponse
 from turnkeep.formats.stream import join_stream
-
-_ITEMS = get_args(get_args(Item)[0])
 
 
 def read_response(response: object) -> ParsedResponse:
@@ -25,9 +23,11 @@ def read_response(response: object) -> ParsedResponse:
         return response
     if isinstance(response, str):
         return ParsedResponse([Message(role="assistant", content=response)], None, None)
-    if isinstance(response, _ITEMS):
+    if isinstance(response, ITEM_TYPES):
         return ParsedResponse([response], None, None)
-    if isinstance(response, list | tuple) and all(isinstance(item, _ITEMS) for item in response):
+    if isinstance(response, list | tuple) and all(
+        isinstance(item, ITEM_TYPES) for item in response
+    ):
         return ParsedResponse(list(response), None, None)
     if isinstance(response, list | tuple) and (joined := join_stream(response)) is not None:
         parsed = formats.get_profile(joined.profile).parse_response(joined.body)

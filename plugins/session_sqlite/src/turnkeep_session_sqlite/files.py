@@ -19,6 +19,8 @@ from turnkeep.errors import StoreError, StoreUnavailable
 
 SCHEMA_VERSION: Final = 1
 """What PRAGMA user_version says of a file that this code made."""
+CHECKPOINT_PAGES: Final = 4000
+"""Pages of 4 kB, see `_tune`."""
 APPLICATION_ID: Final = 0x74726E6B
 """Marks a file as ours in its header ("trnk"; https://sqlite.org/pragma.html#pragma_application_id)."""
 SETUP_SECONDS: Final = 30.0
@@ -173,6 +175,10 @@ def _tune(connection: sqlite3.Connection, location: Location) -> None:
     connection.execute("PRAGMA busy_timeout = 0")
     # After a burst the write-ahead log does not keep its size on disk for ever.
     connection.execute(f"PRAGMA journal_size_limit = {64 << 20}")
+    # Pages of the log after which a commit copies it into the file, and waits: every 1,000
+    # (SQLite's default) made one append in 150 take 2 ms more; hot pages are copied less often,
+    # too.
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
 
 
 def _set_up(connection: sqlite3.Connection, location: Location) -> None:
