@@ -61,7 +61,7 @@ def test_an_append_without_ttl_touches_no_index(path):
     """The update of a session opens its table only, not one of its indexes."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     migrations.migrate(connection, 0)
-    program = connection.execute(f"EXPLAIN {statements.UPDATE}", [None] * 9).fetchall()
+    program = connection.execute(f"EXPLAIN {statements.UPDATE}", [None] * 10).fetchall()
     assert sum(row[1] == "OpenWrite" for row in program) == 1
     connection.close()
 

@@ -98,7 +98,7 @@ class Change:
         if not 0 <= new.base <= new.seq:
             raise ValueError(f"base {new.base} is no record of 1 to {new.seq}, nor 0 for none")
         values = (new.version, new.seq, new.base, new.meta, now, self.commit_id)
-        where = (old.k, old.version, old.incarnation)
+        where = (old.k, old.version, old.incarnation, old.commit_id)
         if new.ttl is None and old.ttl is None:
             done = connection.execute(statements.UPDATE, (*values, *where))
         else:
