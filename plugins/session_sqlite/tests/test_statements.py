@@ -13,7 +13,7 @@ from turnkeep_session_sqlite import migrations, queries, statements
 def constants():
     """Every statement of the module, with its name."""
     for name, value in vars(statements).items():
-        if name.isupper() and name not in {"HEAD_COLUMNS", "INSERT_ROWS", "_SET"}:
+        if name.isupper() and name not in {"HEAD_COLUMNS", "INSERT_ROWS", "_SET", "_SAME"}:
             for text in (value,) if isinstance(value, str) else value:
                 yield name, text
     yield "insert_events", statements.insert_events(2)

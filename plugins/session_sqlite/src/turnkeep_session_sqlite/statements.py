@@ -36,13 +36,11 @@ CREATE_STATE: Final = "INSERT INTO state (k, data) VALUES (?, ?)"
 _SET: Final = (
     "UPDATE session SET version = ?, seq = ?, base = ?, meta = ?, updated_ms = ?, commit_id = ?"
 )
-UPDATE: Final = _SET + " WHERE k = ? AND version = ? AND incarnation = ? AND commit_id = ?"
+_SAME: Final = " WHERE k = ? AND version = ? AND incarnation = ? AND commit_id = ?"
+UPDATE: Final = _SET + _SAME
 """(version, seq, base, meta, updated_ms, commit_id; then of the old row k, version,
 incarnation, commit_id): sets no column of any index."""
-UPDATE_EXPIRY: Final = (
-    _SET
-    + ", expires_ms = ?, ttl_ms = ? WHERE k = ? AND version = ? AND incarnation = ? AND commit_id = ?"
-)
+UPDATE_EXPIRY: Final = _SET + ", expires_ms = ?, ttl_ms = ?" + _SAME
 """(version, seq, base, meta, updated_ms, commit_id, expires_ms, ttl_ms; then
 as above). The commit id tells a row from one of a backup that was put in its place."""
 UPDATE_STATE: Final = "UPDATE state SET data = ? WHERE k = ?"
