@@ -152,6 +152,17 @@ def test_a_request_body_is_imported_and_exported(folder, turnkeep):
     )
 
 
+def test_an_export_that_fails_leaves_no_file(folder, turnkeep):
+    """A file takes its name only when it is whole; one that was there stays."""
+    turnkeep("sessions", "import", write(folder / "one.jsonl", *SESSION))
+    (folder / "out.jsonl").write_text("before")
+    assert turnkeep("sessions", "export", "one", "nobody", "--output", "out.jsonl")[0] == 1
+    assert (folder / "out.jsonl").read_text() == "before"
+    assert turnkeep("sessions", "export", "one", "--output", "out.jsonl") == (0, "", "")
+    assert (folder / "out.jsonl").read_text().count("\n") == 5
+    assert not list(folder.glob("*.partial"))
+
+
 def test_sessions_in_memory_are_refused(tmp_path, monkeypatch, turnkeep):
     """They would end with the command; the message says what to write."""
     monkeypatch.chdir(tmp_path)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from turnkeep.keeper import Keeper
@@ -105,23 +107,35 @@ def _export(args: argparse.Namespace) -> int:
 
 
 async def _export_sessions(args: argparse.Namespace) -> int:
-    from contextlib import nullcontext
-    from pathlib import Path
-
     from turnkeep.transfer import export_lines
 
-    target = nullcontext(sys.stdout)
-    if args.output:
-        target = Path(args.output).open("w", encoding="utf-8", newline="\n")  # type: ignore[assignment]  # noqa: SIM115, ASYNC230
     async with _lasting(args) as keep:
         ids = args.ids
         if args.all:
             ids = sorted([info.session_id async for info in keep.sessions.all()], key=str.encode)
-        with target as out:
+        with _whole_file(args.output) as out:
             for session_id in ids:
                 async for line in export_lines(keep.sessions, session_id, kind=args.format):
                     out.write(line)
     return 0
+
+
+@contextmanager
+def _whole_file(name: str | None) -> Iterator[TextIO]:
+    """Give standard output, or a file that takes its name only once it is whole."""
+    import os
+    from pathlib import Path
+
+    if name is None:
+        yield sys.stdout
+        return
+    partial = Path(f"{name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as out:
+            yield out
+        partial.replace(name)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _list(args: argparse.Namespace) -> int:

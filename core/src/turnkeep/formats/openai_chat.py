@@ -87,7 +87,7 @@ class OpenAIChat:
         first = [] if is_blank(instructions) else [Message(role="system", content=instructions)]
         return None, self.render([*first, *leading])
 
-    def system_texts(self, system: list[Wire] | None) -> Countable:  # noqa: ARG002
+    def system_texts(self, system: list[Wire] | None) -> Countable:  # noqa: ARG002  # no use for it here
         """Give nothing: system text is in the messages."""
         return Countable((), 0)
 
@@ -104,17 +104,17 @@ class OpenAIChat:
         ]
         return Countable(tuple(texts), TOOL * len(definitions))
 
-    def inferred_tools(self, messages: Sequence[WireMessage]) -> list[Wire]:  # noqa: ARG002
+    def inferred_tools(self, messages: Sequence[WireMessage]) -> list[Wire]:  # noqa: ARG002  # no use for it here
         """Give none: the API takes calls of tools that are not declared."""
         return []
 
     def breakpoints(
         self,
-        tools: Sequence[Wire],  # noqa: ARG002
-        system: Sequence[Wire] | None,  # noqa: ARG002
-        messages: Sequence[WireMessage],  # noqa: ARG002
+        tools: Sequence[Wire],  # noqa: ARG002  # no use for it here
+        system: Sequence[Wire] | None,  # noqa: ARG002  # no use for it here
+        messages: Sequence[WireMessage],  # noqa: ARG002  # no use for it here
         *,
-        stable: int = 0,  # noqa: ARG002
+        stable: int = 0,  # noqa: ARG002  # no use for it here
     ) -> tuple[int, ...]:
         """Give none: OpenAI caches prefixes by itself."""
         return ()
@@ -123,13 +123,13 @@ class OpenAIChat:
         self,
         *,
         messages: Sequence[WireMessage],
-        system: list[Wire] | None = None,  # noqa: ARG002
+        system: list[Wire] | None = None,  # noqa: ARG002  # no use for it here
         tools: Sequence[Wire] = (),
         tool_choice: JsonValue = None,
         model_id: str | None = None,
         max_output: int | None = None,
         session_id: str | None = None,
-        stable: int = 0,  # noqa: ARG002
+        stable: int = 0,  # noqa: ARG002  # no use for it here
         cache: bool = True,
     ) -> Wire:
         """Assemble a request body (see `Profile`)."""
