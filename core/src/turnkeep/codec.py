@@ -186,12 +186,11 @@ def _only_texts(event: Event) -> bool:
     for item in event.content:
         if item.__pydantic_extra__:
             return False
-        if isinstance(item, Message):
-            if type(item.content) is not str:
-                return False
-        elif not isinstance(item, ToolResult) or any(
-            type(part) is not str for part in item.content
-        ):
+        kind = type(item)
+        if kind is not Message and kind is not ToolResult:
+            return False
+        content: object = item.content  # type: ignore[union-attr]  # these two have one
+        if type(content) is list and (kind is Message or any(type(p) is not str for p in content)):
             return False
     return event.usage is None or not event.usage.__pydantic_extra__
 

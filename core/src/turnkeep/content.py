@@ -169,6 +169,8 @@ Item: TypeAlias = Annotated[
 
 
 ITEM_TYPES: Final = (Message, ToolCall, ToolResult, Reasoning, Opaque)
+"""The types of items. Where it matters, code asks for `type(item)`: a model's `isinstance` that is
+false costs a microsecond, a hundred times as much."""
 
 
 class Usage(Model):

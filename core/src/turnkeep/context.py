@@ -117,8 +117,9 @@ class Context:
         seen_assistant = False
         while start > 0:
             item = self.items[start - 1]
-            assistant = not isinstance(item, ToolResult) and not (
-                isinstance(item, Message) and item.role != "assistant"
+            kind = type(item)
+            assistant = kind is not ToolResult and not (
+                kind is Message and item.role != "assistant"  # type: ignore[union-attr]
             )
             if seen_assistant and not assistant:
                 break

@@ -34,9 +34,11 @@ _GIVEN: Final = ("execution_id", "author", "content", "usage", "partial")
 
 def author_of(item: Item) -> str:
     """Tell the author of an item that names none: "user", "system", "assistant" or "tool"."""
-    if isinstance(item, Message):
-        return "system" if item.role == "developer" else item.role
-    return "tool" if isinstance(item, ToolResult) else "assistant"
+    kind = type(item)
+    if kind is Message:
+        role: str = item.role  # type: ignore[union-attr]  # it is a Message
+        return "system" if role == "developer" else role
+    return "tool" if kind is ToolResult else "assistant"
 
 
 class Event(Model):

@@ -128,7 +128,7 @@ class Turn:
         this turn was taken over, ContentError for what is not JSON.
         """
         for item in items:
-            if not isinstance(item, ITEM_TYPES):
+            if type(item) not in ITEM_TYPES:
                 raise ContentError(f"{type(item).__name__} is no item of a conversation")
         if not items:
             return []

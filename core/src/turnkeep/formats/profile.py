@@ -17,6 +17,7 @@ from turnkeep.content import (
     Opaque,
     Reasoning,
     Request,
+    ToolCall,
     ToolDefinition,
     ToolResult,
     Usage,
@@ -175,10 +176,13 @@ def side_of(item: Item) -> Side:
 
     Provider data of unknown kind is the assistant's, unless its extra field `role` is "user".
     """
+    kind = type(item)
+    if kind is ToolCall:
+        return "assistant"
+    if kind is ToolResult:
+        return "result"
     if isinstance(item, Message):
         return "assistant" if item.role == "assistant" else "input"
-    if isinstance(item, ToolResult):
-        return "result"
     if isinstance(item, Opaque) and (item.__pydantic_extra__ or {}).get("role") == "user":
         return "input"
     return "assistant"
