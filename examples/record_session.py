@@ -20,7 +20,7 @@ from typing import Any
 import turnkeep
 from turnkeep import Keeper, Message, ToolCall, ToolDefinition, Turn
 from turnkeep.stores.memory import MemoryStore
-from turnkeep.transfer import export_lines
+from turnkeep.transfer import export_session
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CAP = 30_000
@@ -206,7 +206,7 @@ async def main(target: Path) -> None:
     session_id = "repository-review"
     async with Keeper(store=MemoryStore()) as keep:
         await record(keep, session_id)
-        lines = [line async for line in export_lines(keep.sessions, session_id)]
+        lines = await export_session(keep.sessions, session_id)
     import json
 
     header = json.loads(lines[0]) | {

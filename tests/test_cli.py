@@ -105,7 +105,8 @@ def test_a_session_that_exists_is_refused_and_others_go_on(folder, turnkeep):
     turnkeep("sessions", "import", one)
     code, out, err = turnkeep("sessions", "import", one, two)
     assert (code, "two: 4 events" in out) == (1, True)
-    assert "'one' exists already" in err
+    assert "'one' is kept already" in err
+    assert turnkeep("sessions", "import", one, "--id", "again")[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ def test_replay_prints_a_table(turnkeep):
 
 def test_a_closed_pipe_is_no_error(folder):
     """`turnkeep … | head` ends quietly."""
-    command = f"{sys.executable} -m turnkeep.cli replay {RECORDING} --format json | head -c 10"
+    command = f"{sys.executable} -m turnkeep replay {RECORDING} --format json | head -c 10"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, env=os.environ)
     assert (len(done.stdout), done.stderr) == (10, "")
 
@@ -217,3 +218,111 @@ def test_debug_shows_the_traceback(folder):
     """Only then."""
     with pytest.raises(KeyError):
         main(["--debug", "sessions", "show", "nobody"])
+
+
+def test_a_file_of_several_sessions_goes_on_behind_one_that_is_kept(folder, turnkeep):
+    """A whole export can be restored into a store that holds some of it."""
+    turnkeep("sessions", "import", write(folder / "one.jsonl", *SESSION))
+    both = write(folder / "both.jsonl", *SESSION, {**SESSION[0], "id": "two"}, *SESSION[1:])
+    code, out, err = turnkeep("sessions", "import", both)
+    assert (code, out.startswith("two: 4 events")) == (1, True)
+    assert "'one' is kept already" in err
+    code, _, err = turnkeep("sessions", "import", both, "--id", "x")
+    assert (code, "2 sessions" in err) == (1, True)
+
+
+def test_a_broken_file_keeps_nothing(folder, turnkeep):
+    """All of a file is read before any of it is kept, so that it can be mended and repeated."""
+    broken = write(
+        folder / "b.jsonl", *SESSION, {"type": "session", "id": "two"}, {"type": "sonnet"}
+    )
+    assert turnkeep("sessions", "import", broken)[0] == 1
+    assert turnkeep("sessions", "list")[1] == "no sessions yet\n"
+
+
+def test_standard_input_is_read_like_a_file(folder):
+    """Told by its content, with a byte order mark or not; nothing is an error."""
+
+    def run(text, *args):
+        command = [sys.executable, "-m", "turnkeep", *args, "-"]
+        return subprocess.run(command, input=text, capture_output=True)
+
+    body = json.dumps(
+        {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "Hi"}]}
+    )
+    assert run(body.encode(), "sessions", "import").stdout.startswith(b"stdin: ")
+    lines = "".join(json.dumps(line) + "\n" for line in SESSION)
+    assert run(b"\xef\xbb\xbf" + lines.encode(), "sessions", "import").returncode == 0
+    for command in (("sessions", "import"), ("replay",)):
+        done = run(b"", *command)
+        assert (done.returncode, b"neither turnkeep JSONL" in done.stderr) == (1, True)
+
+
+def test_output_does_not_depend_on_the_locale(folder, turnkeep):
+    """An export in any locale can be read back; a closed output is no traceback."""
+    line = {"type": "message", "role": "user", "content": "naïve 日本 💾"}
+    turnkeep("sessions", "import", write(folder / "u.jsonl", {"type": "session", "id": "u"}, line))
+    environment = os.environ | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    for action in ("export", "show"):
+        command = [sys.executable, "-m", "turnkeep", "sessions", action, "u"]
+        done = subprocess.run(command, capture_output=True, env=environment)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert "日本 💾" in done.stdout.decode()
+    done = subprocess.run(
+        f"{sys.executable} -m turnkeep sessions list >&-", shell=True, capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_ids_and_texts_do_not_drive_the_terminal(folder, turnkeep):
+    """Control characters and reversed writing are shown as dots, in lists and in full, too."""
+    lines = [
+        {"type": "session", "id": "a\x1b[31m\nb"},
+        {"type": "message", "role": "user", "content": "x\x07\u202ey\nz"},
+    ]
+    file = write(folder / "odd.jsonl", *lines)
+    for args in (
+        ("import", file),
+        ("list",),
+        ("show", "a\x1b[31m\nb"),
+        ("show", "a\x1b[31m\nb", "--full"),
+    ):
+        code, out, _ = turnkeep("sessions", *args)
+        assert code == 0
+        assert not set("\x1b\x07\u202e") & set(out)
+
+
+def test_imported_sessions_get_the_configured_ttl(folder, turnkeep):
+    """They expire like any other."""
+    with (folder / "turnkeep.toml").open("a") as file:
+        file.write('ttl = "1h"\n')
+    turnkeep("sessions", "import", write(folder / "one.jsonl", *SESSION))
+    [info] = json.loads(turnkeep("sessions", "list", "--json")[1])["sessions"]
+    assert info["expires_at"] is not None
+
+
+def test_replay_does_not_overwrite_what_it_reads(folder, turnkeep):
+    """And a file that cannot be written is told by its name."""
+    one = write(folder / "one.jsonl", *SESSION)
+    before = (folder / "one.jsonl").read_bytes()
+    code, _, err = turnkeep("replay", one, "--requests", "one.jsonl")
+    assert (code, "would overwrite" in err) == (2, True)
+    assert (folder / "one.jsonl").read_bytes() == before
+    code, _, err = turnkeep("replay", one, "--requests", "nowhere/x.jsonl")
+    assert (code, "nowhere/x.jsonl: cannot be written" in err) == (1, True)
+
+
+@pytest.mark.parametrize("idle", ["-5", "nan", "inf", "soon"])
+def test_idle_time_is_a_duration(turnkeep, idle):
+    """Seconds, or with a unit as in the configuration."""
+    assert turnkeep("replay", str(RECORDING), f"--idle-before-user={idle}")[0] == 2
+    assert turnkeep("replay", str(RECORDING), "--idle-before-user=5m")[0] == 0
+
+
+def test_a_provider_export_says_what_it_repaired(folder, turnkeep):
+    """On stderr; and it is one session's request."""
+    turnkeep("sessions", "import", write(folder / "one.jsonl", *SESSION))
+    code, out, err = turnkeep("sessions", "export", "one", "--format", "openai-chat")
+    assert (code, json.loads(out)["messages"][-1]["content"]) == (0, "Continue.")
+    assert "'one': R5" in err
+    assert turnkeep("sessions", "export", "one", "one", "--format", "anthropic")[0] == 2

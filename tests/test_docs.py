@@ -80,7 +80,7 @@ def test_the_readmes_first_use_keeps_a_session(tmp_path):
     ]
     outputs = []
     for command in commands:
-        program = [sys.executable, "-m", "turnkeep.cli", *command[1:]]
+        program = [sys.executable, "-m", "turnkeep", *command[1:]]
         done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=True)
         outputs.append(done.stdout)
     assert outputs[0].count("user-123") == 1

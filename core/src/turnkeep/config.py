@@ -182,10 +182,11 @@ def _section(
         key: value for key, value in table.items() if key in model.model_fields or key not in known
     }
     core = _validated(model, own, name, problems, known)
-    if core is None:
-        return None, None, None
+    chosen = own.get(chooser, model.model_fields[chooser].default)
+    if not isinstance(chosen, str):
+        return core, None, None
     try:
-        spec = choose(getattr(core, chooser))
+        spec = choose(chosen)
     except ConfigError as error:
         problems.extend(f"[{name}] {chooser}: {problem}" for problem in error.problems)
         return core, None, None

@@ -104,13 +104,13 @@ class SessionManager(BaseSessionManager):
         self, store: SessionStore, *, ttl: Ttl = None, turn_timeout: float = TURN_TIMEOUT
     ) -> None:
         self.store = store
-        self._ttl = ttl
+        self.ttl = ttl
         self._turn_timeout = turn_timeout
 
     async def create(self, session_id: str, user_id: str | None = None) -> Session:
         """Begin a new session. Raises SessionExists, which is a ValueError."""
         log = await begin(
-            self.store, session_id, user_id=user_id, ttl=self._ttl, commit_id=new_commit_id()
+            self.store, session_id, user_id=user_id, ttl=self.ttl, commit_id=new_commit_id()
         )
         return _session(log, b"{}", [])
 

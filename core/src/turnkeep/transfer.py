@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from turnkeep.events import Event, author_of
 from turnkeep.formats.jsonl import SessionFile, read_sessions, write_session
 from turnkeep.log import begin
 from turnkeep.meta import Meta, times
+from turnkeep.optimize.steps import Repair
 from turnkeep.prepared import PreparedRequest
-from turnkeep.session import SessionManager
-from turnkeep.store import Head, SessionStore
+from turnkeep.session import Session, SessionManager
+from turnkeep.store import Head, SessionStore, Ttl
 from turnkeep.tokens.estimate import EstimateCounter
 
 
@@ -35,9 +36,9 @@ def read_file(
     the content. `session_id` names the session of a file that holds no id (default: the file's
     name). Raises ContentError with file, line and path.
     """
-    if kind == "auto":
-        kind = _kind(name)
     text = _text(name)
+    if kind == "auto":
+        kind = _kind(name, text)
     if kind == "turnkeep":
         yield from read_sessions(text.split("\n"), name)
         return
@@ -78,7 +79,7 @@ def tools_of(header: Mapping[str, Any], where: str) -> list[ToolDefinition]:
     return made
 
 
-async def import_session(store: SessionStore, session: SessionFile) -> Head:
+async def import_session(store: SessionStore, session: SessionFile, *, ttl: Ttl = None) -> Head:
     """Keep a conversation as it is: ids, seqs, times and every field.
 
     All events are one append; the same import again completes one that was cut off before it.
@@ -98,7 +99,11 @@ async def import_session(store: SessionStore, session: SessionFile) -> Head:
     # Encoded before the session is begun: what is refused leaves nothing behind.
     records = [encode_event(event) for event in session.events]
     log = await begin(
-        store, session_id, user_id=session.user_id, commit_id=_import_key(session, records)
+        store,
+        session_id,
+        user_id=session.user_id,
+        ttl=ttl,
+        commit_id=_import_key(session, records),
     )
     imported: dict[str, Any] = {
         name: moment.isoformat()
@@ -127,20 +132,12 @@ def _import_key(session: SessionFile, records: Sequence[bytes]) -> bytes:
     return key.digest()
 
 
-async def export_lines(
-    sessions: SessionManager, session_id: str, *, kind: str = "turnkeep"
-) -> AsyncIterator[str]:
-    """Write a session as lines: turnkeep JSONL, or one request body of a provider.
-
-    Raises SessionNotFound.
-    """
-    session = await sessions.get(session_id)
-    if session is None or (head := sessions.head_of(session)) is None:
-        raise SessionNotFound(session_id)
-    meta = Meta.of(head)
-    if kind == "turnkeep":
-        created, updated = times(head, meta)
-        for line in write_session(
+async def export_session(sessions: SessionManager, session_id: str) -> list[str]:
+    """Write a session as lines of turnkeep JSONL. Raises SessionNotFound."""
+    session, head, meta = await _read(sessions, session_id)
+    created, updated = times(head, meta)
+    return list(
+        write_session(
             SessionFile(
                 session_id=session_id,
                 user_id=session.user_id,
@@ -150,9 +147,15 @@ async def export_lines(
                 header=meta.header,
                 events=session.events,
             )
-        ):
-            yield line
-        return
+        )
+    )
+
+
+async def export_request(
+    sessions: SessionManager, session_id: str, profile: str
+) -> tuple[str, list[Repair]]:
+    """Write the request that would be sent next, and what was repaired to make it valid."""
+    session, head, meta = await _read(sessions, session_id)
     instructions = meta.header.get("instructions")
     prepared = PreparedRequest.of_items(
         Context(session.events, base=head.base).items,
@@ -161,14 +164,19 @@ async def export_lines(
         session_id=session_id,
         counter=EstimateCounter(),
     )
-    yield compact_json(prepared.to(kind, cache=False)) + "\n"
+    body = compact_json(prepared.to(profile, cache=False)) + "\n"
+    return body, prepared.report(profile).repairs
 
 
-def _kind(name: str) -> str:
-    """Tell a file's format: by its first line, else by the whole as one JSON document."""
-    if name == "-":
-        return "turnkeep"
-    text = _text(name)
+async def _read(sessions: SessionManager, session_id: str) -> tuple[Session, Head, Meta]:
+    session = await sessions.get(session_id)
+    if session is None or (head := sessions.head_of(session)) is None:
+        raise SessionNotFound(session_id)
+    return session, head, Meta.of(head)
+
+
+def _kind(name: str, text: str) -> str:
+    """Tell a format: by the first line, else by the whole as one JSON document."""
     for candidate in (text.partition("\n")[0], text):
         try:
             body = json.loads(candidate)
@@ -187,7 +195,7 @@ def _kind(name: str) -> str:
 def _text(name: str) -> str:
     try:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ContentError(f"{name}: not UTF-8 at byte {error.start}") from None
     except OSError as error:

@@ -209,3 +209,14 @@ def test_price_rows_are_complete():
     } == expected
     with pytest.raises(ConfigError, match="anthropic-5m"):
         price_row("anthropic-5")
+
+
+def test_tools_that_are_inferred_are_weighed_like_declared_ones():
+    """An Anthropic request without declared tools costs what the same with them costs."""
+    items = [user(), call(1), result(1), said()]
+    sent = {}
+    for tools in ([], [ToolDefinition(name="look", parameters={})]):
+        requests = []
+        replay([Recording("r", items, tools)], [Everything()], terms("anthropic"), requests.append)
+        sent[bool(tools)] = requests[1]["tokens"]
+    assert sent[False] >= sent[True]

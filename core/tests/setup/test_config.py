@@ -198,3 +198,10 @@ def test_an_odd_pyproject_is_told_or_passed_over(home, text):
         assert load_config(environ={}, cwd=home).store.name == "memory"
     except ConfigError as error:
         assert "must be a table" in str(error)
+
+
+def test_faults_of_a_table_and_of_its_plugin_are_told_together():
+    """A wrong key of core's does not hide the options of the store."""
+    with pytest.raises(ConfigError) as caught:
+        load_config({"session": {"ttl": "soon", "memory": {"path": "x"}}})
+    assert len(caught.value.problems) == 2

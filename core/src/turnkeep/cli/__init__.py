@@ -32,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code."""
+    _prepare_output()
     args = build_parser().parse_args(argv)
     from turnkeep.errors import ConfigError, TurnkeepError
 
@@ -50,3 +51,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"turnkeep: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     return code
+
+
+def _prepare_output() -> None:
+    """Make output the same everywhere: UTF-8 into files and pipes, and never an error on a screen.
+
+    The locale would otherwise decide whether an export can be read back.
+    """
+    if sys.stdout is None:  # closed by the caller
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123  # until the end
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is None:
+        return
+    if sys.stdout.isatty():
+        reconfigure(errors="backslashreplace")
+    else:
+        reconfigure(encoding="utf-8", newline="\n")

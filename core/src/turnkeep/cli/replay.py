@@ -26,8 +26,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--price", default="anthropic-5m", metavar="ROW", help="a row of prices")
     parser.add_argument(
         "--idle-before-user",
-        type=float,
-        default=0.0,
+        default="0",
         metavar="SECONDS",
         help="time that passes before each user message; a cache may forget meanwhile",
     )
@@ -41,9 +40,10 @@ def register(commands: Any) -> None:
 def _run(args: argparse.Namespace) -> int:
     import json
     from contextlib import ExitStack
-    from pathlib import Path
 
+    from turnkeep.cli.files import whole_file
     from turnkeep.cli.outcomes import outcome_table
+    from turnkeep.config import seconds
     from turnkeep.errors import ConfigError, ContentError
     from turnkeep.formats import get_profile
     from turnkeep.prices import price_row
@@ -58,12 +58,18 @@ def _run(args: argparse.Namespace) -> int:
         profile = get_profile(args.profile)
     except ContentError as error:
         raise ConfigError(str(error)) from None
-    terms = Terms(profile, price_row(args.price), EstimateCounter(), args.idle_before_user)
+    try:
+        idle = seconds(args.idle_before_user)
+    except ValueError as error:
+        raise ConfigError(f"--idle-before-user {args.idle_before_user}: {error}") from None
+    terms = Terms(profile, price_row(args.price), EstimateCounter(), idle)
+    if args.requests and any(_same_file(args.requests, name) for name in args.files):
+        raise ConfigError(f"--requests {args.requests} would overwrite a recording that is read")
     recordings = list(read_recordings(args.files))
     with ExitStack() as stack:
         sink = None
         if args.requests:
-            out = stack.enter_context(Path(args.requests).open("w", encoding="utf-8", newline="\n"))
+            out = stack.enter_context(whole_file(args.requests))
 
             def sink(request: dict[str, Any]) -> None:
                 out.write(json.dumps(request, ensure_ascii=False) + "\n")
@@ -80,3 +86,9 @@ def _run(args: argparse.Namespace) -> int:
     else:
         print(outcome_table(played, everything, terms))
     return 0
+
+
+def _same_file(one: str, two: str) -> bool:
+    from pathlib import Path
+
+    return Path(one).exists() and Path(two).exists() and Path(one).samefile(two)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from turnkeep.keeper import Keeper
@@ -25,7 +23,7 @@ def register(commands: Any) -> None:
         default="auto",
         help="what the files hold (default: told by their content)",
     )
-    imports.add_argument("--id", help="id for the session of a file that names none")
+    imports.add_argument("--id", help="id to keep the session under (a file with one session)")
     imports.add_argument("--user", help="owner for sessions that name none")
 
     export = actions.add_parser("export", help="write sessions as turnkeep JSONL")
@@ -35,7 +33,7 @@ def register(commands: Any) -> None:
     export.add_argument(
         "--format", choices=("turnkeep", "openai-chat", "anthropic"), default="turnkeep"
     )
-    export.add_argument("--output", metavar="FILE", help="default: standard output")
+    export.add_argument("--output", metavar="FILE", default="-", help="default: standard output")
 
     listing = actions.add_parser("list", help="list sessions, newest first")
     listing.add_argument("--user", help="only this user's")
@@ -75,7 +73,8 @@ def _import(args: argparse.Namespace) -> int:
 async def _import_files(args: argparse.Namespace) -> int:
     import json
 
-    from turnkeep.errors import StoreUnavailable, TurnkeepError
+    from turnkeep.cli.table import printable
+    from turnkeep.errors import ConfigError, ContentError, SessionExists, TurnkeepError
     from turnkeep.transfer import import_session, read_file
 
     done: list[dict[str, object]] = []
@@ -83,18 +82,31 @@ async def _import_files(args: argparse.Namespace) -> int:
     async with _lasting(args) as keep:
         for name in args.files:
             try:
-                for session in read_file(name, kind=args.format, session_id=args.id):
-                    session.user_id = session.user_id or args.user
-                    head = await import_session(keep.sessions.store, session)
-                    done.append({"session": head.session_id, "events": head.seq, "file": name})
-                    if not args.json:
-                        print(f"{head.session_id}: {head.seq} events from {name}")
-            except StoreUnavailable:
-                raise
-            except (TurnkeepError, OSError) as error:
-                failed += 1
-                where = "" if name in str(error) else f"{name}: "
-                print(f"turnkeep: {where}{error}", file=sys.stderr)
+                # All of a file is read before any of it is kept.
+                sessions = list(read_file(name, kind=args.format, session_id=args.id))
+                if args.id and len(sessions) > 1:
+                    raise ConfigError(f"{name}: it holds {len(sessions)} sessions; --id names one")
+            except TurnkeepError as error:
+                failed += _complain(name, error)
+                continue
+            for session in sessions:
+                session.session_id = args.id or session.session_id
+                session.user_id = session.user_id or args.user
+                try:
+                    head = await import_session(keep.sessions.store, session, ttl=keep.sessions.ttl)
+                except SessionExists:
+                    failed += _complain(
+                        name,
+                        f"session {session.session_id!r} is kept already; delete it, or import "
+                        "under another name with --id",
+                    )
+                    continue
+                except ContentError as error:
+                    failed += _complain(name, error)
+                    continue
+                done.append({"session": head.session_id, "events": head.seq, "file": name})
+                if not args.json:
+                    print(f"{printable(head.session_id)}: {head.seq} events from {name}")
     if args.json:
         print(json.dumps({"imported": done, "failed": failed}, indent=2))
     return 1 if failed else 0
@@ -107,35 +119,35 @@ def _export(args: argparse.Namespace) -> int:
 
 
 async def _export_sessions(args: argparse.Namespace) -> int:
-    from turnkeep.transfer import export_lines
+    from turnkeep.cli.files import whole_file
+    from turnkeep.errors import ConfigError
+    from turnkeep.transfer import export_request, export_session
 
     async with _lasting(args) as keep:
         ids = args.ids
         if args.all:
             ids = sorted([info.session_id async for info in keep.sessions.all()], key=str.encode)
-        with _whole_file(args.output) as out:
+        if args.format != "turnkeep" and len(ids) != 1:
+            raise ConfigError(f"--format {args.format} writes one request: name one session")
+        with whole_file(args.output) as out:
             for session_id in ids:
-                async for line in export_lines(keep.sessions, session_id, kind=args.format):
-                    out.write(line)
+                if args.format == "turnkeep":
+                    out.writelines(await export_session(keep.sessions, session_id))
+                    continue
+                body, repairs = await export_request(keep.sessions, session_id, args.format)
+                out.write(body)
+                for repair in repairs:
+                    print(
+                        f"turnkeep: {session_id!r}: {repair.rule}: {repair.what}", file=sys.stderr
+                    )
     return 0
 
 
-@contextmanager
-def _whole_file(name: str | None) -> Iterator[TextIO]:
-    """Give standard output, or a file that takes its name only once it is whole."""
-    import os
-    from pathlib import Path
-
-    if name is None:
-        yield sys.stdout
-        return
-    partial = Path(f"{name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="\n") as out:
-            yield out
-        partial.replace(name)
-    finally:
-        partial.unlink(missing_ok=True)
+def _complain(name: str, problem: object) -> int:
+    """Say what is wrong with a file; gives how many problems that is."""
+    where = "" if name in str(problem) else f"{name}: "
+    print(f"turnkeep: {where}{problem}", file=sys.stderr)
+    return 1
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -147,7 +159,7 @@ def _list(args: argparse.Namespace) -> int:
 async def _list_sessions(args: argparse.Namespace) -> int:
     import json
 
-    from turnkeep.cli.table import local_time, table
+    from turnkeep.cli.table import local_time, printable, table
 
     async with _lasting(args) as keep:
         infos = [info async for info in keep.sessions.all(user_id=args.user)]
@@ -159,8 +171,8 @@ async def _list_sessions(args: argparse.Namespace) -> int:
         return 0
     rows = [
         (
-            info.session_id,
-            info.user_id or "-",
+            printable(info.session_id),
+            printable(info.user_id or "-"),
             info.events,
             local_time(info.updated_at),
             "a turn is running" if info.busy else "",
@@ -181,7 +193,7 @@ async def _show_session(args: argparse.Namespace) -> int:
     import json
 
     from turnkeep.cli.show import describe_event
-    from turnkeep.cli.table import local_time
+    from turnkeep.cli.table import local_time, printable
     from turnkeep.errors import SessionNotFound
     from turnkeep.session import describe
 
@@ -197,9 +209,9 @@ async def _show_session(args: argparse.Namespace) -> int:
             ]
             print(json.dumps({**info.model_dump(mode="json"), "log": events}, indent=2))
             return 0
-        owner = f", user {info.user_id}" if info.user_id else ""
-        print(f"{info.session_id}{owner}: {info.events} events, {local_time(info.created_at)} to "
-              f"{local_time(info.updated_at)}")  # fmt: skip
+        owner = f", user {printable(info.user_id)}" if info.user_id else ""
+        times = f"{local_time(info.created_at)} to {local_time(info.updated_at)}"
+        print(f"{printable(info.session_id)}{owner}: {info.events} events, {times}")
         async for event in keep.sessions.events(args.id):
             for line in describe_event(event, full=args.full):
                 print(line)

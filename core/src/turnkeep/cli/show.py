@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from turnkeep.cli.table import printable
 from turnkeep.content import (
     Item,
     Message,
@@ -24,20 +25,23 @@ def describe_event(event: Event, *, full: bool = False) -> Iterator[str]:
     label = f"{event.seq:>5}"
     if isinstance(event, Decision):
         verb = "approved" if event.approved else "rejected"
-        yield f"{label} {event.author} {verb} call {event.tool_call_id} of event {event.call.seq}"
+        yield printable(
+            f"{label} {event.author} {verb} call {event.tool_call_id} of event {event.call.seq}"
+        )
     elif isinstance(event, Retract):
         what = (
             f"everything after event {event.after}"
             if event.after is not None
             else ", ".join(f"{ref.seq}.{ref.index}" for ref in event.items)
         )
-        yield f"{label} {event.author} took back {what}"
+        yield printable(f"{label} {event.author} took back {what}")
     elif isinstance(event, Checkpoint):
         yield f"{label} checkpoint of {len(event.contents)} items"
     for item in event.content:
         head, text = _describe(item)
         partial = " (cut off)" if event.partial else ""
-        yield f"{label} {head}{partial} {text if full else _cut(text)}".rstrip()
+        shown = printable(text, keep="\n\t") if full else _cut(text)
+        yield f"{label} {printable(head)}{partial} {shown}".rstrip()
         label = " " * len(label)
     if event.state is not None:
         yield f"{label} state {_cut(compact_json(event.state))}"
@@ -58,5 +62,5 @@ def _describe(item: Item) -> tuple[str, str]:
 def _cut(text: str) -> str:
     """Make one printable line of a text; control characters could drive the terminal."""
     line = " ".join(text[: WIDTH * 4].split())
-    line = "".join(character if character.isprintable() else "·" for character in line)
+    line = printable(line)
     return line if len(line) <= WIDTH and len(text) <= WIDTH * 4 else f"{line[: WIDTH - 1]}…"

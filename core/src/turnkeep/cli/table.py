@@ -27,6 +27,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
+def printable(text: str, *, keep: str = "") -> str:
+    """Put a dot for each character that could drive the terminal, but for those in `keep`."""
+    return "".join(c if c.isprintable() or c in keep else "·" for c in text)
+
+
 def local_time(moment: datetime) -> str:
     """Write a time for a person, in the zone of the machine."""
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from turnkeep.content import compact_json
-from turnkeep.formats.profile import Countable, Profile, Violation
+from turnkeep.content import ToolDefinition
+from turnkeep.formats.profile import Profile, Violation
 from turnkeep.prices import PriceRow
 from turnkeep.replay.cache import CacheUse, Sent, use_of_cache
 from turnkeep.replay.policies import Policy
@@ -106,9 +106,10 @@ def play(
         body = profile.payload(
             messages=messages, system=system, tools=tools, session_id=recording.session_id
         )
-        declared = body.get("tools", [])
-        if declared and not tools:
-            tool_weight = scales.countable(Countable(tuple(map(compact_json, declared)), 0))
+        declared = tools
+        if not tools and (declared := profile.inferred_tools(messages)):
+            named = [ToolDefinition(name=tool["name"], parameters={}) for tool in declared]
+            tool_weight = scales.countable(profile.tool_texts(named))
         head = scales.countable(profile.system_texts(system))
         weights = [scales.message(message) for message in messages]
         fixed = Weight(
@@ -141,7 +142,7 @@ def play(
                     "tokens": sent.total,
                     "overhead": fixed.overhead + sum(weight.overhead for weight in weights),
                     "system": body.get("system"),
-                    "tools": declared,
+                    "tools": body.get("tools", []),
                     "messages": body["messages"],
                     "overflow": None,
                 }

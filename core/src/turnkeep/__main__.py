@@ -1,4 +1,4 @@
-"""`python -m turnkeep.cli`."""
+"""`python -m turnkeep`."""
 
 from __future__ import annotations
 
