@@ -19,9 +19,10 @@ from turnkeep.content import Item, Message, Model, Ref, ToolResult, Usage
 def new_id() -> str:
     """Make an identifier that sorts by its time of birth, in the layout of UUIDv7 (RFC 9562)."""
     stamp = time.time_ns() // 1_000_000
-    tail = os.urandom(10).hex()
-    variant = "89ab"[int(tail[0], 16) & 3]
-    return f"{stamp >> 16:08x}-{stamp & 0xFFFF:04x}-7{tail[1:4]}-{variant}{tail[4:7]}-{tail[7:19]}"
+    tail = int.from_bytes(os.urandom(10), "big")
+    variant = 1 << 63 | (tail & 0x3FFF_FFFF_FFFF_FFFF)
+    text = f"{stamp:012x}7{tail >> 68:03x}{variant:016x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def utc_now() -> datetime:
@@ -29,7 +30,9 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-_GIVEN: Final = ("execution_id", "author", "content", "usage", "partial")
+_GIVEN: Final = {"execution_id", "author", "content", "usage", "partial"}
+"""Shared by all events of `of_items`: nobody changes the set of a frozen model, and a copy has its
+own."""
 
 
 def author_of(item: Item) -> str:
@@ -68,6 +71,7 @@ class Event(Model):
         execution_id: str | None,
         usage: Usage | None = None,
         partial: bool = False,
+        timestamp: datetime | None = None,
     ) -> Event:
         """Make an event of items that are valid already, without validating them again."""
         event = cls.__new__(cls)
@@ -75,7 +79,7 @@ class Event(Model):
             "type": "event",
             "id": new_id(),
             "execution_id": execution_id,
-            "timestamp": utc_now(),
+            "timestamp": timestamp or utc_now(),
             "author": author,
             "content": content,
             "usage": usage,
@@ -84,7 +88,7 @@ class Event(Model):
             "seq": None,
         }
         object.__setattr__(event, "__dict__", fields)
-        object.__setattr__(event, "__pydantic_fields_set__", set(_GIVEN))
+        object.__setattr__(event, "__pydantic_fields_set__", _GIVEN)
         object.__setattr__(event, "__pydantic_extra__", {})
         object.__setattr__(event, "__pydantic_private__", None)
         return event

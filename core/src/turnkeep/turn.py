@@ -6,7 +6,6 @@ of each other's way is told in `turnkeep.lease`.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, Self
@@ -26,7 +25,7 @@ from turnkeep.content import (
 )
 from turnkeep.context import Context, Entry
 from turnkeep.errors import ContentError, PendingApproval
-from turnkeep.events import Decision, Event, author_of, new_id
+from turnkeep.events import Decision, Event, author_of, new_id, utc_now
 from turnkeep.formats.response import read_response
 from turnkeep.lease import Intent, Lease, TurnRules
 from turnkeep.prepared import PreparedRequest
@@ -127,18 +126,21 @@ class Turn:
         result. Raises SessionBusy and PendingApproval before anything is spent, SessionConflict if
         this turn was taken over, ContentError for what is not JSON.
         """
+        runs: list[tuple[str, list[Item]]] = []
         for item in items:
             if type(item) not in ITEM_TYPES:
                 raise ContentError(f"{type(item).__name__} is no item of a conversation")
-        if not items:
+            name = author or author_of(item)
+            if runs and runs[-1][0] == name:
+                runs[-1][1].append(item)
+            else:
+                runs.append((name, [item]))
+        if not runs:
             return []
-        runs = [
-            (name, list(run))
-            for name, run in itertools.groupby(items, lambda item: author or author_of(item))
-        ]
 
         def build() -> list[Event]:
-            made = [self._event(name, run) for name, run in runs]
+            now = utc_now()
+            made = [self._event(name, run, timestamp=now) for name, run in runs]
             return [*self._closing_of_calls(items), *made]
 
         events = await self._lease.write(Intent(("add", runs), build, restarts=True))
