@@ -69,7 +69,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 # `open` is left out: `from turnkeep import *` must not hide the built-in.
-__all__ = ["__version__", *(_HOME_OF.keys() - {"open"})]  # noqa: PLE0604
+__all__ = ["__version__", *(_HOME_OF.keys() - {"open"})]  # noqa: PLE0604  # all are texts
 
 
 def __getattr__(name: str) -> Any:

@@ -119,7 +119,7 @@ class Context:
             item = self.items[start - 1]
             kind = type(item)
             assistant = kind is not ToolResult and not (
-                kind is Message and item.role != "assistant"  # type: ignore[union-attr]
+                kind is Message and item.role != "assistant"  # type: ignore[union-attr]  # a Message
             )
             if seen_assistant and not assistant:
                 break
