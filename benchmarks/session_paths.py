@@ -18,7 +18,7 @@ from turnkeep_session_sqlite.store import SqliteStore
 
 LIVE_TURNS = 50
 READY = 20
-"""Turns that the floor has encoded beforehand."""
+"""Turns that stand ready beforehand: encoded for the floor, as items for the others."""
 
 Turn = Callable[[int], Awaitable[None]]
 """Does the turn of this number, from its items to the disk."""
@@ -47,11 +47,11 @@ def items(number: int) -> list[Item]:
 AUTHORS = ("user", "assistant", "tool", "assistant")
 
 
-def records(number: int) -> list[bytes]:
+def records(of: list[Item]) -> list[bytes]:
     """Build and encode the four events of a turn."""
     return [
         encode_event(Event(author=author, content=[item]))
-        for author, item in zip(AUTHORS, items(number), strict=True)
+        for author, item in zip(AUTHORS, of, strict=True)
     ]
 
 
@@ -61,7 +61,7 @@ async def fill(path: Path, sessions: dict[str, int]) -> None:
     for name in sessions:
         await store.create(name, commit_id=new_commit_id())
     await store.close()
-    turns = [records(number) for number in range(100)]
+    turns = [records(items(number)) for number in range(100)]
     checkpoint = encode_event(Checkpoint(author="system"))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
@@ -105,7 +105,7 @@ class Floor:
         k, seq, version = execute(
             "SELECT k, seq, version FROM session WHERE id = ?", (name,)
         ).fetchone()
-        ready: list[list[bytes]] = [records(number) for number in range(READY)]
+        ready = [records(items(number)) for number in range(READY)]
 
         async def turn(number: int) -> None:
             nonlocal seq, version
@@ -163,12 +163,13 @@ class Store:
         loaded = await self.store.load(name, limit=1)
         assert loaded is not None
         head = loaded.head
+        ready = [items(number) for number in range(READY)]
 
         async def turn(number: int) -> None:
             nonlocal head
             head = await self.store.append(
                 name,
-                [Record(data) for data in records(number)],
+                [Record(data) for data in records(ready[number % READY])],
                 expected=head.revision,
                 commit_id=new_commit_id(),
             )
@@ -198,10 +199,11 @@ class WholeTurn(Store):
     async def session(self, name: str) -> AsyncIterator[Turn]:
         """Give the way to do turns of a session."""
         async with self.keeper.turn(name) as open_turn:
-            await open_turn.add(*items(0))  # opens the turn
+            ready = [items(number) for number in range(READY)]
+            await open_turn.add(*ready[0])  # opens the turn
 
             async def turn(number: int) -> None:
-                await open_turn.add(*items(number))
+                await open_turn.add(*ready[number % READY])
 
             yield turn
 

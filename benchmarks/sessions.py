@@ -3,8 +3,8 @@
 A turn is four items of about 3 kB (user message, call, result, answer) that become four events.
 The floor is raw sqlite3 in the calling thread on a file of its own with the same tables and
 pragmas: one UPDATE of the head that checks the version, one INSERT of the same bytes, encoded
-beforehand, BEGIN IMMEDIATE … COMMIT with an fsync. It builds no items and blocks its loop, so it is
-out of reach; ratios to it, taken by turns in one process, hold where milliseconds do not.
+beforehand, BEGIN IMMEDIATE … COMMIT with an fsync. It builds no events and blocks its loop, so it
+is out of reach; ratios to it, taken by turns in one process, hold where milliseconds do not.
 
 Measured on it: `store` (events built and encoded, then `SqliteStore.append`) and `turn` (the whole
 way through `Turn.add`), at turn 10, 1,000 and 10,000 of a session, with one session and with eight
@@ -31,7 +31,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from session_paths import LIVE_TURNS, PATHS, Floor, Turn, fill, records
+from session_paths import LIVE_TURNS, PATHS, Floor, Turn, fill, items, records
 
 from turnkeep.codec import decode_event
 
@@ -163,13 +163,24 @@ async def loads(contender: Any, name: str, after: int | None, repeats: int) -> f
 
 def decode_us() -> float:
     """Time in µs to decode one event, over a live context of 200."""
-    context = [data for number in range(LIVE_TURNS) for data in records(number)]
+    context = [data for number in range(LIVE_TURNS) for data in records(items(number))]
     best = float("inf")
     for _ in range(20):
         begun = time.perf_counter()
         for seq, data in enumerate(context, 1):
             decode_event(data, seq, session_id="s")
         best = min(best, (time.perf_counter() - begun) * 1e6 / len(context))
+    return best
+
+
+def items_us() -> float:
+    """Time in µs to make the four items of a turn, which is the caller's part of the work."""
+    best = float("inf")
+    for _ in range(20):
+        begun = time.perf_counter()
+        for number in range(100):
+            items(number)
+        best = min(best, (time.perf_counter() - begun) * 1e4)
     return best
 
 
@@ -198,7 +209,8 @@ async def measure(folder: Path, paths: list[str], rounds: int, turns: int) -> di
             group = [name for name in eight if name.startswith(f"eight-{number}-")]
             many.append(await eight_sessions(contenders, group, turns))
     return {each.name: figures(each.name, single, many, loading) for each in contenders} | {
-        "decode_us": decode_us()
+        "decode_us": decode_us(),
+        "items_us": items_us(),
     }
 
 
@@ -319,6 +331,7 @@ def show(found: dict[str, Any], names: list[str]) -> None:
     for label, cell in rows:
         print(f"{label:38}" + "".join(f"{cell(found[name]):>18}" for name in names))
     print(f"{'decode, µs per event':38}{found['decode_us']:>18.1f}")
+    print(f"{'items of a turn, µs (not in the above)':38}{found['items_us']:>18.1f}")
 
 
 def main() -> int:

@@ -3,7 +3,7 @@
 # in a second one, and replay it under two policies. Run by `make demo`.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-PATH=$(dirname "${PYTHON:-$(command -v python3)}"):$PATH
+PATH=$(cd "$(dirname "${PYTHON:-$(command -v python3)}")" && pwd):$PATH  # absolute: we leave here
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
