@@ -199,6 +199,59 @@ class SessionStore(Protocol):
         ...
 
 
+class ForkingStore(SessionStore, Protocol):
+    """A store with the capability `fork`: it copies records itself, without sending them around.
+
+    For others core does the same by loading and appending.
+    """
+
+    async def fork(
+        self,
+        session_id: str,
+        new_id: str,
+        *,
+        upto: int,
+        incarnation: bytes,
+        user_id: str | None = None,
+        state: bytes = b"{}",
+        meta: bytes = b"",
+        base: int = 0,
+        ttl: Ttl = None,
+        commit_id: bytes,
+    ) -> Head:
+        """Begin `new_id` at version 0 with the records 1 to `upto` of `session_id`, all or nothing.
+
+        Everything else of the new session is given by the caller; the source is not changed. A
+        repeated call with the same `commit_id` answers with the head it made. Raises
+        SessionNotFound for the source, SessionConflict if it has another incarnation or fewer
+        records, SessionExists for the target.
+        """
+        ...
+
+
+class ErasingStore(SessionStore, Protocol):
+    """A store with the capability `erase`: the only way in which a stored record ever changes."""
+
+    async def erase(
+        self,
+        session_id: str,
+        replacements: Mapping[int, bytes],
+        *,
+        expected: Revision,
+        commit_id: bytes,
+        meta: bytes | None = None,
+        state: bytes | None = None,
+        base: int | None = None,
+    ) -> Head:
+        """Put other bytes in the place of records, by seq, so that nothing is left of the old ones.
+
+        It is a write like `append`: atomic, one version more, fenced by `expected`, done once for
+        one `commit_id`; the ttl slides. Raises SessionNotFound, SessionConflict, and ValueError for
+        a seq that the session does not have.
+        """
+        ...
+
+
 def check_id(value: str, what: str = "session id") -> str:
     """Return a session or user id if it is valid. Raises ContentError, a ValueError, otherwise.
 
