@@ -14,15 +14,17 @@ from pydantic import ValidationError
 from turnkeep import formats
 from turnkeep.codec import content_error, encode_event, encode_object
 from turnkeep.content import Item, ToolDefinition, compact_json
-from turnkeep.context import Context, standing_base
+from turnkeep.context import Context
 from turnkeep.errors import ContentError, SessionNotFound
 from turnkeep.events import Event, author_of
 from turnkeep.formats.jsonl import SessionFile, read_sessions, write_session
+from turnkeep.history import standing_base
 from turnkeep.log import begin
+from turnkeep.manager import SessionManager
 from turnkeep.meta import Meta, times
 from turnkeep.optimize.steps import Repair
 from turnkeep.prepared import PreparedRequest
-from turnkeep.session import Session, SessionManager
+from turnkeep.session import Session
 from turnkeep.store import Head, SessionStore, Ttl
 from turnkeep.tokens.estimate import EstimateCounter
 
