@@ -70,6 +70,8 @@ class SessionInfo(BaseModel):
     expires_at: datetime | None
     busy: bool
     header: dict[str, Any]
+    forked: dict[str, Any] | None = None
+    """`session` and `seq` that it was forked from."""
     problem: str | None = None
 
 
@@ -110,6 +112,7 @@ def describe(head: Head) -> SessionInfo:
         expires_at=head.expires,
         busy=meta.turn is not None,
         header=meta.header,
+        forked=meta.forked,
         problem=problem,
     )
 
