@@ -124,16 +124,17 @@ class MemoryStore:
             raise SessionConflict(session_id, head)
         check_base(head.base if base is None else base, head.seq + len(records))
         lasting = head.ttl if isinstance(ttl, Keep) else check_ttl(ttl)
+        data = [bytes(record.data) for record in records]  # may fail: before anything is changed
         found.head = head._replace(
             revision=Revision(head.revision.incarnation, head.revision.version + 1),
-            seq=head.seq + len(records),
+            seq=head.seq + len(data),
             base=head.base if base is None else base,
             meta=head.meta if meta is None else meta,
             updated=now,
             expires=_expiry(now, lasting),
             ttl=lasting,
         )
-        found.records += [bytes(record.data) for record in records]
+        found.records += data
         found.state = found.state if state is None else state
         found.commit_id = commit_id
         return found.head
@@ -214,6 +215,8 @@ class MemoryStore:
     ) -> Page:
         """Page through sessions; see `SessionStore.list`."""
         self._check_open()
+        if user_id is not None:
+            check_id(user_id, "user id")
         check_limit(limit)
         now = self._now()
         heads = sorted(
@@ -243,8 +246,14 @@ class MemoryStore:
         return len(gone)
 
     async def close(self) -> None:
-        """Refuse further calls. What was kept is gone with the object."""
+        """Refuse further calls. What was kept is gone with the last handle."""
         self._closed = True
+
+    def handle(self, *, clock: Callable[[], datetime] | None = None) -> MemoryStore:
+        """Give a second store on the same sessions, which is closed by itself."""
+        other = MemoryStore(clock=clock or self._clock)
+        other._sessions = self._sessions
+        return other
 
     def snapshot(self) -> Sequence[Loaded]:
         """Read every live session whole, without a loop: for the tutorial's `_sessions`."""
