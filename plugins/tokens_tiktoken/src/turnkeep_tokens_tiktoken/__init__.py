@@ -1,0 +1,1 @@
+"""Token counts by tiktoken for turnkeep: see `turnkeep_tokens_tiktoken.plugin`."""
