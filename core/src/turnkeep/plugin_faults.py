@@ -24,6 +24,8 @@ def explain(error: BaseException, point: EntryPoint) -> str:
         return str(error)
     if isinstance(error, ImportError):
         return _explain_import(error, point)
+    if not re.fullmatch(r"[\w.]+\s*(:\s*[\w.]+\s*)?(\[.*\]\s*)?", point.value):
+        return f"its entry point names {point.value!r}, which is no module; tell its author"
     leave = f"tell its author, or leave it out with TURNKEEP_DISABLED_PLUGINS={point.name}"
     if isinstance(error, SystemExit):
         return f"it ends the program while it is loaded (SystemExit: {_said(error)}); {leave}"

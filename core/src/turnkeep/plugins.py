@@ -9,9 +9,9 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import EntryPoint, distributions, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, Generic, TypeVar
 
 from turnkeep.errors import ConfigError, PluginError
@@ -116,7 +116,7 @@ class Plugins:
             canonical(name.strip())
             for name in os.environ.get("TURNKEEP_DISABLED_PLUGINS", "").split(",")
         }
-        for point in self._points():
+        for point in sorted(entry_points(group=PROJECT), key=_order):
             plugin = _row(point)
             if not disabled.isdisjoint({canonical(plugin.name), canonical(plugin.distribution)}):
                 problem = "disabled by TURNKEEP_DISABLED_PLUGINS"
@@ -130,34 +130,10 @@ class Plugins:
                 raise  # the user's, not the plugin's
             except BaseException as error:  # noqa: BLE001  # whatever a stranger's module raises
                 self._broken(plugin, explain(error, point), error)
-        self._tell_clashes()
         for plugin in self.found:
             if plugin.note is not None:
                 self._say(f"plugin {plugin.label}: {plugin.note}")
-
-    def _points(self) -> list[EntryPoint]:
-        """Find the entry points; a distribution whose list cannot be read stops no other."""
-        try:
-            points = list(entry_points(group=PROJECT))
-        except Exception:  # noqa: BLE001  # one broken file fails the whole scan
-            points = list(self._points_one_by_one())
-        return sorted(points, key=lambda point: (point.name, _row(point).distribution))
-
-    def _points_one_by_one(self) -> Iterator[EntryPoint]:
-        seen = set()
-        for dist in distributions():
-            try:
-                name = canonical(dist.name)
-                points = dist.entry_points.select(group=PROJECT) if name not in seen else ()
-                seen.add(name)
-                yield from points
-            except Exception as error:  # noqa: BLE001  # whatever is in the file
-                folder = getattr(dist, "_path", "a distribution")
-                name = str(getattr(folder, "name", folder)).partition("-")[0].replace("_", "-")
-                plugin = Plugin(name="?", distribution=name, version="")
-                what = f"its list of entry points cannot be read ({type(error).__name__})"
-                again = f"install it again: pip install --force-reinstall {name}"
-                self._broken(plugin, f"{what}; {again}", error)
+        self._tell_clashes()
 
     def _broken(self, plugin: Plugin, problem: str, error: BaseException) -> None:
         if self._strict:
@@ -188,28 +164,32 @@ class Plugins:
         self.counters += [Offer(plugin, spec) for spec in offered.counters]
 
     def _tell_clashes(self) -> None:
-        """Note on a plugin that another one offers the same name: neither wins in silence."""
-        notes: dict[str, list[str]] = {}
+        """Tell of each name that several plugins offer: none wins it in silence."""
         kinds: list[tuple[str, list[Offer[Any]]]] = [
             ("session store", list(self.stores)),
             ("token counter", list(self.counters)),
         ]
         for kind, offers in kinds:
-            for offer in offers:
-                name, mine = offer.spec.name, offer.plugin
-                others = [o.plugin for o in offers if o.spec.name == name and o.plugin != mine]
-                if not others or mine.name == "core":
+            for name in dict.fromkeys(offer.spec.name for offer in offers):
+                plugins = [offer.plugin for offer in offers if offer.spec.name == name]
+                if len(plugins) == 1:
                     continue
-                what = f"the {kind} {name!r} is offered by {others[0].label} too"
-                plain = "core's" if others[0].name == "core" else "neither"
-                notes.setdefault(mine.label, []).append(
-                    f'{what}; write "{mine.distribution}:{name}" for this one, '
-                    f'"{name}" alone means {plain}'
+                labels = " and ".join(plugin.label for plugin in plugins)
+                plain = "core's" if plugins[0].name == "core" else "none of them"
+                choices = " or ".join(
+                    f'"{plugin.distribution}:{name}"' for plugin in plugins if plugin.name != "core"
                 )
+                what = f"{labels} offer the {kind} {name!r}"
+                self._say(f'{what}; "{name}" alone means {plain}, {choices} chooses')
+                self._note(plugins, f'{what}; "{name}" alone means {plain}', name)
+
+    def _note(self, plugins: Sequence[Plugin], what: str, name: str) -> None:
+        mine = {(plugin.name, plugin.distribution) for plugin in plugins if plugin.name != "core"}
         for place, plugin in enumerate(self.found):
-            if plugin.label in notes:
-                every = [*([plugin.note] if plugin.note else ()), *notes[plugin.label]]
-                self.found[place] = replace(plugin, note="; ".join(every))
+            if (plugin.name, plugin.distribution) in mine:
+                choice = f'{what}; "{plugin.distribution}:{name}" chooses this one'
+                note = choice if plugin.note is None else f"{plugin.note}; {choice}"
+                self.found[place] = replace(plugin, note=note)
 
     def _say(self, text: str) -> None:
         if self._warn and text not in _warned:
@@ -277,6 +257,10 @@ def _row(point: EntryPoint) -> Plugin:
     dist = point.dist
     name, version = (dist.name, dist.version) if dist is not None else ("unknown", "")
     return Plugin(name=point.name, distribution=name, version=version)
+
+
+def _order(point: EntryPoint) -> tuple[str, str]:
+    return point.name, _row(point).distribution
 
 
 def _same(plugin: Plugin, distribution: str) -> bool:

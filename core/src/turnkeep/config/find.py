@@ -24,17 +24,19 @@ def find_file(start: Path, environ: Mapping[str, str] = os.environ) -> Path | No
     """
     if named := environ.get("TURNKEEP_CONFIG"):
         return start / Path(named).expanduser()
-    home = Path.home()
-    folders = _upward(start.resolve(), home.resolve())
+    home = _home()
+    folders = _upward(start.resolve(), home)
     for folder in folders:
-        if (found := folder / FILE_NAME).is_file():
+        if _is_file(found := folder / FILE_NAME):
             return found
     for folder in folders:
-        if (found := folder / PROJECT_FILE).is_file() and _holds_our_table(found):
+        if _is_file(found := folder / PROJECT_FILE) and _holds_our_table(found):
             return found
-    base = environ.get("XDG_CONFIG_HOME") or str(home / ".config")
-    user = Path(base) / "turnkeep" / FILE_NAME
-    return user if user.is_file() else None
+    base = Path(environ["XDG_CONFIG_HOME"]) if environ.get("XDG_CONFIG_HOME") else None
+    if base is None and home is not None:
+        base = home / ".config"
+    user = base / "turnkeep" / FILE_NAME if base is not None else None
+    return user if user is not None and _is_file(user) else None
 
 
 def read_text(path: Path) -> str:
@@ -79,7 +81,21 @@ def tool_table(project: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return table
 
 
-def _upward(start: Path, home: Path) -> list[Path]:
+def _home() -> Path | None:
+    try:
+        return Path.home().resolve()
+    except RuntimeError:  # a user without a name and without HOME, as in some containers
+        return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder that may not be looked into holds no configuration of ours
+        return False
+
+
+def _upward(start: Path, home: Path | None) -> list[Path]:
     folders = []
     for folder in (start, *start.parents):
         folders.append(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -18,7 +18,7 @@ from turnkeep.config.options import SessionOptions, TokenOptions
 from turnkeep.config.toml_lines import KeyPath
 from turnkeep.errors import ConfigError, PluginError
 from turnkeep.hookspecs import CounterSpec, StoreSpec
-from turnkeep.plugins import Plugins
+from turnkeep.plugins import Offer, Plugins
 
 _NOTHING_FOUND: Final = (
     f"no {FILE_NAME} here: sessions are kept in memory and end with this process; "
@@ -144,6 +144,7 @@ class _Section(Generic[M, S]):
     model: type[M]
     choose: Callable[[str], S]
     known: Collection[str]
+    offers: Sequence[Offer[S]]
 
 
 class _Checker:
@@ -158,11 +159,11 @@ class _Checker:
             "store",
             SessionOptions,
             plugins.store,
-            plugins.store_names(),
-        )
+            plugins.store_names(), plugins.stores,
+        )  # fmt: skip
         self.tokens = _Section(
             "token counter", "tokens", "counter", TokenOptions, plugins.counter,
-            plugins.counter_names(),
+            plugins.counter_names(), plugins.counters,
         )  # fmt: skip
 
     def config(self, folder: Path, notes: tuple[str, ...]) -> Config:
@@ -243,7 +244,10 @@ class _Checker:
         own = {k: v for k, v in table.items() if k in fields or k not in section.known}
         chosen = instead or self._chosen(own, section)
         spec = self._choose(section, chosen)
-        belongs = dict.fromkeys(keys_of(spec.options), (*path, spec.name)) if spec else {}
+        offers = section.offers
+        belongs = {key: (*path, o.spec.name) for o in offers for key in keys_of(o.spec.options)}
+        if spec is not None:
+            belongs |= dict.fromkeys(keys_of(spec.options), (*path, spec.name))
         core = check_table(
             section.model, own, path, layers, self.faults, tables_below=section.known,
             belongs=belongs,
