@@ -168,6 +168,16 @@ def test_check_opens_for_real(folder, turnkeep):
     assert not (folder / "s.db").exists()
 
 
+def test_what_does_not_open_is_told_without_the_values_of_variables(folder, turnkeep, monkeypatch):
+    """A store may name its file or server in its own sentence."""
+    monkeypatch.setenv("TURNKEEP__SESSION__SQLITE__PATH", str(folder / "secret.db"))
+    (folder / "turnkeep.toml").write_text('[session]\nstore = "sqlite"\n')
+    (folder / "secret.db").write_text("no database at all, but long enough to be one" * 30)
+    code, out, err = turnkeep("check")
+    assert (code, "does not open: …" in err) == (1, True)
+    assert "secret" not in out + err
+
+
 def test_check_without_a_file_says_that_nothing_lasts(turnkeep):
     """It holds all the same."""
     code, out, _ = turnkeep("check")

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution
 from typing import Final
 
+from turnkeep.errors import TurnkeepError
 from turnkeep.hookspecs import API
 
 _LONGEST: Final = 300
@@ -41,6 +42,8 @@ def explain_open(error: BaseException, dist_name: str) -> str:
             dist = None
         module = error.name.partition(".")[0]
         return f"the module {module} is not installed; run: pip install {_wanted(dist, module)}"
+    if isinstance(error, TurnkeepError):
+        return _said(error)  # a whole sentence
     return f"{type(error).__name__}: {_said(error)}"
 
 

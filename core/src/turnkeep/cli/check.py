@@ -85,6 +85,7 @@ def _open(config: Config, report: dict[str, Any]) -> list[str]:
     import asyncio
     import logging
 
+    from turnkeep.config.faults import masked
     from turnkeep.hookspecs import Env
 
     env = Env(data_dir=config.folder, logger=logging.getLogger("turnkeep"))
@@ -96,7 +97,7 @@ def _open(config: Config, report: dict[str, Any]) -> list[str]:
             ("counter", config.counter, config.counter_options),
         ):
             if (problem := await _opens(spec, options, env, kind, report[kind])) is not None:
-                found.append(problem)
+                found.append(masked(problem, config.layers))
         return found
 
     return asyncio.run(both())

@@ -101,6 +101,19 @@ def unknown_tables(
             faults.append(Fault((key,), (), what, "unknown"))
 
 
+def masked(text: str, layers: Layers) -> str:
+    """Take the values of variables, and the parts of those that are URLs, out of a text."""
+    pieces = {
+        piece
+        for secret in layers.secrets()
+        for piece in (secret, *re.split(r"[:/@?&=;,\s]+", secret))
+        if len(piece) >= _RUN
+    }
+    for piece in sorted(pieces, key=len, reverse=True):
+        text = text.replace(piece, "…")
+    return text
+
+
 def keys_of(model: type[BaseModel]) -> tuple[str, ...]:
     """Give the keys that a model's table may hold: its fields, by alias where they have one."""
     keys: list[str] = []
