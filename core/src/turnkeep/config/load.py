@@ -22,7 +22,7 @@ from turnkeep.plugins import Offer, Plugins
 
 _NOTHING_FOUND: Final = (
     f"no {FILE_NAME} here: sessions are kept in memory and end with this process; "
-    "to keep them, write one with `turnkeep init`"
+    'to keep them, write [session] store = "sqlite" into one, or run `turnkeep init`'
 )
 _PLAIN: Final = (bool, int, float, Path, Enum)
 
