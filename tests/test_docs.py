@@ -92,7 +92,7 @@ def test_the_readmes_first_use_keeps_a_session(tmp_path):
 def test_configurations_hold(page, tmp_path):
     """Each TOML block that is a turnkeep.toml is accepted as it stands."""
     for place, toml in enumerate(blocks(page, "toml")):
-        if toml.startswith("[session]"):
+        if toml.startswith("[session]") and "stroe" not in toml:  # that one shows faults
             file = tmp_path / f"{place}.toml"
             file.write_text(toml)
             load_config(file, environ={})

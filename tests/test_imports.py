@@ -33,7 +33,12 @@ def test_import_turnkeep_loads_next_to_nothing():
 
 
 @pytest.mark.parametrize(
-    "args", [("--help",), ("sessions", "--help"), ("replay", "--help"), ("--version",)]
+    "args",
+    [
+        ("--help",),
+        ("--version",),
+        *((command, "--help") for command in ("sessions", "replay", "init", "check", "schema")),
+    ],
 )
 def test_help_loads_no_pydantic(args):
     """Help is quick."""
@@ -42,7 +47,8 @@ def test_help_loads_no_pydantic(args):
 
 def test_listing_plugins_runs_none():
     """A plugin is asked for its specs, nothing more."""
-    assert loaded_by(command("plugins")).isdisjoint(HEAVY)
+    for args in (("plugins",), ("schema",), ("init", "-"), ("check", "--no-open")):
+        assert loaded_by(command(*args)).isdisjoint(HEAVY)
 
 
 def test_what_the_readme_uses_loads_nothing_heavy():

@@ -1,4 +1,4 @@
-"""Finding plugins and what they offer. The only place that touches pluggy's untyped calls.
+"""Finding plugins and choosing from what they offer.
 
 Each entry point is loaded on its own: one that fails is a warning and a row in `turnkeep plugins`,
 and an error only where the configuration names it.
@@ -9,16 +9,17 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, Generic, TypeVar
 
-import pluggy
-
 from turnkeep.errors import ConfigError, PluginError
-from turnkeep.hookspecs import API, PROJECT, CounterSpec, Hooks, StoreSpec
+from turnkeep.hookspecs import PROJECT, CounterSpec, StoreSpec
+from turnkeep.plugin_faults import Refusal, canonical, explain
+from turnkeep.plugin_load import CORE_KEYS, Offered, ask, watched
+
+__all__ = ["CATALOGUE", "CORE_KEYS", "Offer", "Plugin", "Plugins"]
 
 _logger = logging.getLogger("turnkeep.plugins")
 
@@ -27,23 +28,11 @@ CATALOGUE: Final[Mapping[str, Mapping[str, str]]] = {
     "token counter": {},
 }
 """Kind → name in TOML → the distribution to install, for what we publish ourselves."""
+_PREFIX: Final = {"session store": "session_", "token counter": "tokens_"}
+"""Kind → how the entry points of its plugins begin, by convention."""
 
-
-CORE_KEYS: Final = frozenset(
-    {
-        "store",
-        "ttl",
-        "turn_timeout",
-        "on_conflict",
-        "on_pending",
-        "wrap",
-        "sweep",
-        "counter",
-        "learn",
-    }
-)
-"""Keys of the tables that plugins' own tables stand in: no plugin may take one as its name."""
-_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+_warned: set[str] = set()
+"""What this process has been told: a program may open many keepers, one warning is enough."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,144 +44,228 @@ class Plugin:
     version: str
     offers: tuple[str, ...] = ()
     problem: str | None = None
+    """Why it cannot be used, and what to do."""
+    note: str | None = None
+    """What else there is to know: it prints, or another plugin offers the same name."""
     error: BaseException | None = field(default=None, repr=False)
+
+    @property
+    def label(self) -> str:
+        """Name it with its distribution and version."""
+        return f"{self.name} of {self.distribution} {self.version}".rstrip()
 
 
 S = TypeVar("S", StoreSpec[Any], CounterSpec[Any])
 
 
 @dataclass(frozen=True)
-class _Offer(Generic[S]):
-    distribution: str
+class Offer(Generic[S]):
+    """A spec, and the plugin that offers it."""
+
+    plugin: Plugin
     spec: S
 
 
 class Plugins:
-    """All plugins of this environment, and a typed way to choose from what they offer."""
+    """All plugins of this environment, and a typed way to choose from what they offer.
 
-    def __init__(self) -> None:
+    `warn` logs a warning for each plugin that cannot be used, once in a process. With `strict`
+    (default: whether TURNKEEP_STRICT_PLUGINS is 1) such a plugin is a PluginError instead.
+    """
+
+    def __init__(self, *, warn: bool = True, strict: bool | None = None) -> None:
         self.found: list[Plugin] = []
-        self._stores: list[_Offer[StoreSpec[Any]]] = []
-        self._counters: list[_Offer[CounterSpec[Any]]] = []
+        self.stores: list[Offer[StoreSpec[Any]]] = []
+        """Every session store on offer, core's first."""
+        self.counters: list[Offer[CounterSpec[Any]]] = []
+        """Every token counter on offer, likewise."""
+        self._warn = warn
+        self._strict = is_strict() if strict is None else strict
         self._load()
 
     def store_names(self) -> set[str]:
         """Give the names of all session stores, those included that are not installed."""
-        return {offer.spec.name for offer in self._stores} | CATALOGUE["session store"].keys()
+        return {offer.spec.name for offer in self.stores} | CATALOGUE["session store"].keys()
 
     def counter_names(self) -> set[str]:
         """Give the names of all token counters, likewise."""
-        return {offer.spec.name for offer in self._counters} | CATALOGUE["token counter"].keys()
+        return {offer.spec.name for offer in self.counters} | CATALOGUE["token counter"].keys()
 
     def store(self, name: str) -> StoreSpec[Any]:
         """Choose a kind of session store by its name, or by `distribution:name`.
 
         Raises ConfigError for an unknown or ambiguous name, PluginError for a broken plugin.
         """
-        return self._choose("session store", name, self._stores)
+        return self._choose("session store", name, self.stores)
 
     def counter(self, name: str) -> CounterSpec[Any]:
         """Choose a kind of token counter, likewise."""
-        return self._choose("token counter", name, self._counters)
+        return self._choose("token counter", name, self.counters)
+
+    def plugin_of(self, spec: StoreSpec[Any] | CounterSpec[Any]) -> Plugin:
+        """Give the plugin that offers a spec."""
+        offers: list[Offer[Any]] = [*self.stores, *self.counters]
+        return next(offer.plugin for offer in offers if offer.spec is spec)
 
     def _load(self) -> None:
-        from turnkeep import builtin
+        from turnkeep import __version__, builtin
 
+        core = Plugin(name="core", distribution="turnkeep", version=__version__)
+        self._add(core, ask(builtin, "turnkeep"))
         disabled = {
-            name.strip() for name in os.environ.get("TURNKEEP_DISABLED_PLUGINS", "").split(",")
+            canonical(name.strip())
+            for name in os.environ.get("TURNKEEP_DISABLED_PLUGINS", "").split(",")
         }
-        self._register("core", "turnkeep", "", builtin)
-        for point in sorted(entry_points(group=PROJECT), key=lambda point: point.name):
-            if point.name in disabled:
-                self.found.append(_row(point, problem="disabled by TURNKEEP_DISABLED_PLUGINS"))
+        for point in sorted(entry_points(group=PROJECT), key=_order):
+            plugin = _row(point)
+            if not disabled.isdisjoint({canonical(plugin.name), canonical(plugin.distribution)}):
+                problem = "disabled by TURNKEEP_DISABLED_PLUGINS"
+                self.found.append(replace(plugin, problem=problem))
                 continue
             try:
-                self._register(point.name, *_origin(point), point.load())
-            except (Exception, SystemExit) as error:  # whatever a stranger's module raises
-                if os.environ.get("TURNKEEP_STRICT_PLUGINS") == "1":
-                    raise
-                problem = f"{type(error).__name__}: {error}"
-                _logger.warning("plugin %s cannot be used: %s", point.name, problem)
-                self.found.append(_row(point, problem=problem, error=error))
+                with watched(plugin.label, plugin.name) as watch:
+                    offered = ask(point.load(), plugin.distribution)
+                self._add(replace(plugin, note=_PRINTS if watch.printed else None), offered)
+            except KeyboardInterrupt:
+                raise  # the user's, not the plugin's
+            except BaseException as error:  # noqa: BLE001  # whatever a stranger's module raises
+                self._broken(plugin, explain(error, point), error)
+        for plugin in self.found:
+            if plugin.note is not None:
+                self._say(f"plugin {plugin.label}: {plugin.note}")
+        self._tell_clashes()
 
-    def _register(self, name: str, distribution: str, version: str, module: object) -> None:
-        """Ask one plugin, in a manager of its own, so that its faults stay its own."""
-        manager = pluggy.PluginManager(PROJECT)
-        manager.add_hookspecs(Hooks)
-        manager.register(module, name=name)
-        manager.check_pending()
-        stores = _flat(manager.hook.session_stores(), StoreSpec)
-        counters = _flat(manager.hook.token_counters(), CounterSpec)
+    def _broken(self, plugin: Plugin, problem: str, error: BaseException) -> None:
+        if self._strict:
+            raise PluginError(f"plugin {plugin.label} cannot be used: {problem}") from error
+        self._say(f"plugin {plugin.label} cannot be used: {problem}")
+        self.found.append(replace(plugin, problem=problem, error=error))
+
+    def _add(self, plugin: Plugin, offered: Offered) -> None:
+        there: list[tuple[str, list[Offer[Any]], tuple[Any, ...]]] = [
+            ("session store", list(self.stores), offered.stores),
+            ("token counter", list(self.counters), offered.counters),
+        ]
+        for kind, others, specs in there:
+            for spec in specs:
+                for other in others:
+                    if other.spec.name == spec.name and _same(other.plugin, plugin.distribution):
+                        raise Refusal(
+                            f"it offers the {kind} {spec.name!r}, which {other.plugin.name} of the "
+                            "same distribution offers already; give each its own name"
+                        )
         offers = (
-            *(f"session store {spec.name}" for spec in stores),
-            *(f"token counter {spec.name}" for spec in counters),
+            *(f"session store {spec.name}" for spec in offered.stores),
+            *(f"token counter {spec.name}" for spec in offered.counters),
         )
-        self.found.append(
-            Plugin(name=name, distribution=distribution, version=version, offers=offers)
-        )
-        self._stores += [_Offer(distribution, spec) for spec in stores]
-        self._counters += [_Offer(distribution, spec) for spec in counters]
+        plugin = replace(plugin, offers=offers)
+        self.found.append(plugin)
+        self.stores += [Offer(plugin, spec) for spec in offered.stores]
+        self.counters += [Offer(plugin, spec) for spec in offered.counters]
 
-    def _choose(self, kind: str, name: str, offers: Sequence[_Offer[S]]) -> S:
-        wanted_distribution, _, short = name.rpartition(":")
+    def _tell_clashes(self) -> None:
+        """Tell of each name that several plugins offer: none wins it in silence."""
+        kinds: list[tuple[str, list[Offer[Any]]]] = [
+            ("session store", list(self.stores)),
+            ("token counter", list(self.counters)),
+        ]
+        for kind, offers in kinds:
+            for name in dict.fromkeys(offer.spec.name for offer in offers):
+                plugins = [offer.plugin for offer in offers if offer.spec.name == name]
+                if len(plugins) == 1:
+                    continue
+                labels = " and ".join(plugin.label for plugin in plugins)
+                plain = "core's" if plugins[0].name == "core" else "none of them"
+                choices = " or ".join(
+                    f'"{plugin.distribution}:{name}"' for plugin in plugins if plugin.name != "core"
+                )
+                what = f"{labels} offer the {kind} {name!r}"
+                self._say(f'{what}; "{name}" alone means {plain}, {choices} chooses')
+                self._note(plugins, f'{what}; "{name}" alone means {plain}', name)
+
+    def _note(self, plugins: Sequence[Plugin], what: str, name: str) -> None:
+        mine = {(plugin.name, plugin.distribution) for plugin in plugins if plugin.name != "core"}
+        for place, plugin in enumerate(self.found):
+            if (plugin.name, plugin.distribution) in mine:
+                choice = f'{what}; "{plugin.distribution}:{name}" chooses this one'
+                note = choice if plugin.note is None else f"{plugin.note}; {choice}"
+                self.found[place] = replace(plugin, note=note)
+
+    def _say(self, text: str) -> None:
+        if self._warn and text not in _warned:
+            _warned.add(text)
+            _logger.warning("%s", text)
+
+    def _choose(self, kind: str, name: str, offers: Sequence[Offer[S]]) -> S:
+        wanted, _, short = name.rpartition(":")
         fitting = [
             offer
             for offer in offers
-            if offer.spec.name == short and wanted_distribution in ("", offer.distribution)
+            if offer.spec.name == short and (not wanted or _same(offer.plugin, wanted))
         ]
+        if not wanted:  # nobody takes a built-in's name by being installed
+            fitting = [offer for offer in fitting if offer.plugin.name == "core"] or fitting
         if len(fitting) == 1:
             return fitting[0].spec
         if fitting:
-            choices = " or ".join(f"{offer.distribution}:{short}" for offer in fitting)
-            raise ConfigError(f"{kind} {short!r} is offered by two plugins; write {choices}")
+            choices = " or ".join(f'"{offer.plugin.distribution}:{short}"' for offer in fitting)
+            raise ConfigError(
+                f"{kind} {name!r} is offered by {_count(len(fitting))} plugins; write {choices}"
+            )
+        for plugin in self._unusable(kind, wanted, short):
+            raise PluginError(
+                f"{kind} {name!r} comes from plugin {plugin.label}, which cannot be used: "
+                f"{plugin.problem}"
+            ) from plugin.error
+        raise ConfigError(self._unknown(kind, name, offers))
+
+    def _unusable(self, kind: str, wanted: str, short: str) -> Iterable[Plugin]:
+        """Give the plugins that would offer a name if they could be used, by convention."""
+        names = {short, f"{_PREFIX[kind]}{short}"}
         for plugin in self.found:
-            if plugin.error is not None and plugin.name.endswith(f"_{short}"):
-                raise PluginError(
-                    f"{kind} {name!r} comes from {plugin.distribution} {plugin.version}, "
-                    f"which cannot be used: {plugin.problem}"
-                ) from plugin.error
+            if plugin.problem is not None and (
+                _same(plugin, wanted) if wanted else plugin.name in names
+            ):
+                yield plugin
+
+    def _unknown(self, kind: str, name: str, offers: Sequence[Offer[S]]) -> str:
+        wanted, _, short = name.rpartition(":")
         names = sorted({offer.spec.name for offer in offers})
         message = f"unknown {kind} {name!r}; installed: {', '.join(names)}."
-        if (distribution := CATALOGUE[kind].get(short)) is not None:
+        from_others = [o.plugin.distribution for o in offers if o.spec.name == short]
+        broken = [plugin.label for plugin in self.found if plugin.problem is not None]
+        if wanted and from_others:
+            message += f" Did you mean {f'{from_others[0]}:{short}'!r}?"
+        elif (distribution := CATALOGUE[kind].get(short)) is not None:
             message += f" Run: pip install {distribution}"
         elif close := difflib.get_close_matches(short, names, 1):
             message += f" Did you mean {close[0]!r}?"
-        raise ConfigError(message)
+        elif broken:
+            message += f" Not usable (see turnkeep plugins): {', '.join(broken)}"
+        return message
 
 
-T = TypeVar("T", StoreSpec[Any], CounterSpec[Any])
+_PRINTS: Final = "it prints while it is loaded; that went to standard error: tell its author"
 
 
-def _flat(answers: Iterable[Iterable[T]], kind: type[T]) -> list[T]:
-    specs = [spec for answer in answers for spec in answer]
-    for spec in specs:
-        if not isinstance(spec, kind):
-            raise TypeError(
-                f"a hook must return {kind.__name__} objects, not {type(spec).__name__}"
-            )
-        if not _NAME.fullmatch(spec.name) or spec.name in CORE_KEYS:
-            raise ValueError(
-                f"{spec.name!r} cannot be a name: it is a key of the configuration, or not made of "
-                "small letters, digits and _"
-            )
-        if spec.api != API:
-            raise RuntimeError(
-                f"{spec.name!r} was made for plugin api {spec.api}, this turnkeep has {API}: "
-                "install versions that match"
-            )
-    return specs
+def is_strict() -> bool:
+    """Tell whether a plugin that cannot be used is an error for every program."""
+    return os.environ.get("TURNKEEP_STRICT_PLUGINS") == "1"
 
 
-def _origin(point: EntryPoint) -> tuple[str, str]:
-    return (point.dist.name, point.dist.version) if point.dist is not None else ("unknown", "")
+def _row(point: EntryPoint) -> Plugin:
+    dist = point.dist
+    name, version = (dist.name, dist.version) if dist is not None else ("unknown", "")
+    return Plugin(name=point.name, distribution=name, version=version)
 
 
-def _row(point: EntryPoint, *, problem: str, error: BaseException | None = None) -> Plugin:
-    distribution, version = _origin(point)
-    return Plugin(
-        name=point.name,
-        distribution=distribution,
-        version=version,
-        problem=problem,
-        error=error,
-    )
+def _order(point: EntryPoint) -> tuple[str, str]:
+    return point.name, _row(point).distribution
+
+
+def _same(plugin: Plugin, distribution: str) -> bool:
+    return canonical(plugin.distribution) == canonical(distribution)
+
+
+def _count(number: int) -> str:
+    return {2: "two", 3: "three"}.get(number, str(number))

@@ -8,8 +8,8 @@ import pytest
 
 import turnkeep
 from turnkeep import Keeper, Message, StoreUnavailable, TurnkeepError
-from turnkeep import config as config_module
 from turnkeep.builtin import NoOptions
+from turnkeep.config import load as config_module
 from turnkeep.hookspecs import CounterSpec, StoreSpec
 from turnkeep.stores.memory import MemoryStore
 from turnkeep.tokens.estimate import EstimateCounter
@@ -60,7 +60,7 @@ def opened(monkeypatch):
         return open_it
 
     class Offered:
-        found = ()
+        found = stores = counters = ()
         counter_value = EstimateCounter()
 
         def store(self, name):

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from turnkeep import __version__
-from turnkeep.cli import plugins, replay, sessions
+from turnkeep.cli import check, init, plugins, replay, schema, sessions
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--debug", action="store_true", help="show a traceback when something fails"
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (sessions, replay, plugins):
+    for module in (sessions, replay, init, check, schema, plugins):
         module.register(commands)
     return parser
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code."""
     _prepare_output()
     args = build_parser().parse_args(argv)
-    from turnkeep.errors import ConfigError, TurnkeepError
+    from turnkeep.errors import ConfigError, PluginError, TurnkeepError
 
     try:
         code: int = args.run(args)
@@ -48,8 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (TurnkeepError, OSError) as error:
         if args.debug:
             raise
-        print(f"turnkeep: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
+        for line in str(error).split("\n"):
+            print(f"turnkeep: {line}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError | PluginError) else 1
     return code
 
 

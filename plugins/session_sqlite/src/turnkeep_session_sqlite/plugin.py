@@ -28,9 +28,21 @@ class SqliteOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: Path = Path("sessions.db")
-    synchronous: Literal["full", "normal"] = "full"
-    busy_timeout: float = Field(default=5.0, ge=0, le=3600, allow_inf_nan=False)
+    path: Path = Field(
+        default=Path("sessions.db"),
+        description="the file; a relative path starts from the folder of this configuration",
+    )
+    synchronous: Literal["full", "normal"] = Field(
+        default="full",
+        description='"normal" is faster and may lose the last appends in a power loss',
+    )
+    busy_timeout: float = Field(
+        default=5.0,
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="seconds a write waits for another process that holds the file",
+    )
 
 
 @asynccontextmanager

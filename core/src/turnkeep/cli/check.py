@@ -1,0 +1,165 @@
+"""`turnkeep check`: whether the configuration holds, where its values come from, what opens."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from turnkeep.config import Config
+
+
+def register(commands: Any) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "check",
+        help="check the configuration, and open what it names",
+        description="Check the configuration: name the file, the source of every value and the "
+        "chosen plugins, then open the store and the counter and close them again. Exit codes: 0 "
+        "it holds, 1 something cannot be opened, 2 it does not hold.",
+    )
+    parser.add_argument("--config", metavar="TOML", help="default: the turnkeep.toml found")
+    parser.add_argument("--no-open", action="store_true", help="open nothing")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    import json
+
+    from turnkeep.config import load_config
+    from turnkeep.errors import ConfigError, PluginError
+
+    try:
+        config = load_config(args.config)
+    except (ConfigError, PluginError) as error:
+        if args.json:
+            problems = str(error).split("\n")
+            print(json.dumps({"holds": False, "problems": problems}, indent=2))
+        raise
+    report = _report(config)
+    problems = [] if args.no_open else _open(config, report)
+    report |= {"holds": not problems, "problems": problems}
+    if args.json:
+        print(json.dumps(report, indent=2, default=str))
+    else:
+        _show(report, opened=not args.no_open)
+    for problem in problems:
+        print(f"turnkeep: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _report(config: Config) -> dict[str, Any]:
+    from pathlib import Path
+
+    chosen = {}
+    for kind, spec in (("store", config.store), ("counter", config.counter)):
+        plugin = config.plugins.plugin_of(spec)
+        chosen[kind] = {
+            "name": spec.name,
+            "plugin": plugin.name,
+            "distribution": plugin.distribution,
+            "version": plugin.version,
+        }
+    values = [
+        {
+            "key": ".".join(map(str, setting.path)),
+            "value": str(setting.value) if isinstance(setting.value, Path) else setting.value,
+            "source": setting.source,
+        }
+        for setting in config.settings()
+    ]
+    return {
+        "source": config.source,
+        "folder": str(config.folder),
+        "notes": list(config.notes),
+        "values": values,
+        **chosen,
+    }
+
+
+def _open(config: Config, report: dict[str, Any]) -> list[str]:
+    """Open the store and the counter, each by itself, and note what they say of themselves."""
+    import asyncio
+    import logging
+
+    from turnkeep.config.faults import masked
+    from turnkeep.hookspecs import Env
+
+    env = Env(data_dir=config.folder, logger=logging.getLogger("turnkeep"))
+
+    async def both() -> list[str]:
+        found = []
+        for kind, spec, options in (
+            ("store", config.store, config.store_options),
+            ("counter", config.counter, config.counter_options),
+        ):
+            if (problem := await _opens(spec, options, env, kind, report[kind])) is not None:
+                found.append(masked(problem, config.layers))
+        return found
+
+    return asyncio.run(both())
+
+
+async def _opens(spec: Any, options: Any, env: Any, kind: str, said: dict[str, Any]) -> str | None:
+    from turnkeep.plugin_faults import explain_open
+
+    try:
+        opening: AbstractAsyncContextManager[Any] = spec.open(options, env)
+        async with opening as opened:
+            if kind == "store":
+                said["durability"] = str(opened.durability)
+                said["capabilities"] = sorted(map(str, opened.capabilities))
+            else:
+                said["counts"] = str(opened.name)
+    except Exception as error:  # noqa: BLE001  # whatever a plugin raises
+        why = explain_open(error, said["distribution"])
+        where = f"{said['distribution']} {said['version']}"
+        return f"{kind} {said['name']!r} ({where}) does not open: {why}"
+    return None
+
+
+_DURABLE = {
+    "power": "what is kept survives a power loss",
+    "process": "what is kept survives the kill of the process, not a power loss",
+    "none": "what is kept ends with the process",
+}
+
+
+def _show(report: dict[str, Any], *, opened: bool) -> None:
+    from pathlib import Path
+
+    from turnkeep.cli.table import printable, table
+
+    print(f"configuration: {printable(report['source'])}")
+    for note in report["notes"]:
+        print(f"note: {note}")
+    file = report["source"]
+    rows = [
+        (
+            value["key"],
+            printable(_written(value)),
+            printable(value["source"].replace(f"{file}:", f"{Path(file).name}:")),
+        )
+        for value in report["values"]
+    ]
+    print(f"\n{table(('KEY', 'VALUE', 'FROM'), rows)}\n")
+    for kind in ("store", "counter"):
+        said = report[kind]
+        line = f"{kind}: {said['name']}, of {said['distribution']} {said['version']}"
+        if durability := said.get("durability"):
+            line += f"; durability {durability}: {_DURABLE.get(durability, 'as it says itself')}"
+        print(line)
+    if not report["problems"]:
+        print("it holds" + (", and what it names opens" if opened else "; nothing was opened"))
+
+
+def _written(value: dict[str, Any]) -> str:
+    """Write a value; what may be a secret is not shown."""
+    import json
+
+    if value["value"] is None:
+        return "-" if value["source"] == "default" else "(not shown)"
+    return json.dumps(value["value"], ensure_ascii=False, default=str)

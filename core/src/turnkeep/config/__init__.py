@@ -1,0 +1,26 @@
+"""`turnkeep.toml`: finding it, reading it, and saying what is wrong with it."""
+
+from turnkeep.config.find import FILE_NAME, find_file
+from turnkeep.config.load import Config, Setting, load_config
+from turnkeep.config.options import (
+    AsDuration,
+    Duration,
+    SessionOptions,
+    TokenOptions,
+    duration_text,
+    seconds,
+)
+
+__all__ = [
+    "FILE_NAME",
+    "AsDuration",
+    "Config",
+    "Duration",
+    "SessionOptions",
+    "Setting",
+    "TokenOptions",
+    "duration_text",
+    "find_file",
+    "load_config",
+    "seconds",
+]

@@ -1,0 +1,24 @@
+"""Shared by the tests across packages: outputs are compared with files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SNAPSHOTS = Path(__file__).resolve().parent / "snapshots"
+
+
+@pytest.fixture
+def snapshot() -> Callable[[str, str], None]:
+    """Compare a text with a file of tests/snapshots; RENEW_SNAPSHOTS=1 writes the file."""
+
+    def compare(name: str, text: str) -> None:
+        file = SNAPSHOTS / name
+        if os.environ.get("RENEW_SNAPSHOTS") == "1":
+            file.write_text(text, encoding="utf-8")
+        assert text == file.read_text(encoding="utf-8")
+
+    return compare
