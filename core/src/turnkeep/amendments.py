@@ -191,8 +191,13 @@ async def _free(
 
 
 def _closed(meta: Meta, session_id: str) -> bytes | None:
-    """Give the meta without the turn that died; None if it need not change."""
-    return None if meta.turn is None else meta._replace(turn=None).encode(session_id)
+    """Give the meta without the turn that died and without counts of a context that is no more.
+
+    None if it need not change.
+    """
+    if meta.turn is None and not meta.tokens:
+        return None
+    return meta._replace(turn=None, tokens={}).encode(session_id)
 
 
 def check_seq(whole: Whole, seq: int, *, first: int = 0) -> None:

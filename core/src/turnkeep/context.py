@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult
+from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult, Usage
 from turnkeep.events import Checkpoint, Decision, Event, Retract
 from turnkeep.history import standing
 
@@ -30,6 +30,8 @@ class Context:
         self.items: list[Item] = []
         """What stands, in order. Do not change the list."""
         self.decisions: dict[Ref, Decision] = {}
+        self.last_usage: tuple[int, Usage] | None = None
+        """The newest report of a provider that still stands, with the seq of its answer."""
         # Two plain numbers an item: an object each would be the collector's to walk, for ever.
         self._seqs: list[int] = []
         self._indexes: list[int] = []
@@ -49,6 +51,8 @@ class Context:
     def _take_in(self, event: Event) -> None:
         seq = event.seq or 0
         if type(event) is Event:
+            if event.usage is not None and event.usage.input_tokens > 0:
+                self.last_usage = seq, event.usage
             if not event.partial:
                 self.items += event.content
                 size = len(event.content)
@@ -64,6 +68,13 @@ class Context:
             self._take_back(set(event.items))
         elif isinstance(event, Decision):
             self.decisions[event.call] = event
+
+    def since(self, seq: int) -> list[tuple[int, Item]]:
+        """Give the items of event `seq` and later ones, each with its event's seq."""
+        start = len(self.items)
+        while start > 0 and self._seqs[start - 1] >= seq:
+            start -= 1
+        return list(zip(self._seqs[start:], self.items[start:], strict=True))
 
     def put(self, place: int, item: Item) -> None:
         """Put another form of the same item in its place."""

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from turnkeep.errors import TurnkeepError
-from turnkeep.hookspecs import Env
+from turnkeep.hookspecs import CounterSpec, Env
 from turnkeep.lease import TurnRules
 from turnkeep.log import jittered
 from turnkeep.manager import SessionManager
@@ -21,9 +21,13 @@ from turnkeep.store import SessionStore, Ttl, check_ttl
 from turnkeep.stores.on_loop import OnLoop
 from turnkeep.tokens.counter import TokenCounter
 from turnkeep.tokens.estimate import EstimateCounter
+from turnkeep.tokens.learned import FILE_NAME, Learned, data_folder
+from turnkeep.tokens.memo import Memo, fallback
 from turnkeep.turn import Turn
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from turnkeep.config import Config
 
 _logger = logging.getLogger("turnkeep")
@@ -38,7 +42,8 @@ class Keeper:
     Parameters: `ttl` in seconds for sessions begun here (None: they last); `turn_timeout` seconds
     of silence after which a turn counts as dead; `on_conflict` "error" or "wait" where a turn is
     running; `on_pending` "raise" or "reject" where calls wait for approval; `sweep` seconds between
-    removals of expired sessions in the background (None: no such task).
+    removals of expired sessions in the background (None: no such task); `learn` whether counts are
+    corrected by what providers report.
     """
 
     def __init__(
@@ -51,10 +56,13 @@ class Keeper:
         on_conflict: Literal["error", "wait"] = "error",
         on_pending: Literal["raise", "reject"] = "raise",
         sweep: float | None = None,
+        learn: bool = True,
     ) -> None:
         self._store = store
+        self._learned = Learned() if learn else None
         self._sweep = check_ttl(sweep)
-        self._counter = counter
+        self._given_counter = counter
+        self._counter: TokenCounter | None = None
         self._ttl = check_ttl(ttl)
         self._rules = TurnRules(turn_timeout, on_conflict, on_pending).checked()
         self._config: Config | None = None
@@ -71,8 +79,11 @@ class Keeper:
             on_conflict=chosen.on_conflict,
             on_pending=chosen.on_pending,
             sweep=chosen.sweep,
+            learn=config.tokens.learn,
         )
         keeper._config = config
+        if config.tokens.learn:
+            keeper._learned = Learned(data_folder() / FILE_NAME)
         return keeper
 
     @property
@@ -114,6 +125,7 @@ class Keeper:
             ttl=self._ttl,
             user_id=user_id,
             execution_id=execution_id,
+            learned=self._learned,
         )
 
     async def __aenter__(self) -> Self:
@@ -125,14 +137,14 @@ class Keeper:
                 env = Env(data_dir=config.folder, logger=_logger)
                 opened = config.store.open(config.store_options, env)
                 self._store = await self._resources.enter_async_context(opened)
-                counting = config.counter.open(config.counter_options, env)
-                self._counter = await self._resources.enter_async_context(counting)
+                counting = opened_counter(config.counter, config.counter_options, env)
+                self._given_counter = await self._resources.enter_async_context(counting)
         except BaseException:
             await self._resources.aclose()
             raise
         if self._store is None:
             raise TurnkeepError("Keeper needs a store: Keeper(store=...) or turnkeep.open()")
-        self._counter = self._counter or EstimateCounter()
+        self._counter = Memo(self._given_counter or EstimateCounter())
         self._sessions = SessionManager(
             OnLoop(self._store), ttl=self._ttl, turn_timeout=self._rules.timeout
         )
@@ -149,7 +161,22 @@ class Keeper:
         traceback: TracebackType | None,
     ) -> None:
         self._sessions = None
+        if self._learned is not None:
+            self._learned.save()
         await self._resources.__aexit__(kind, error, traceback)
+
+
+@asynccontextmanager
+async def opened_counter(
+    spec: CounterSpec[Any], options: BaseModel, env: Env
+) -> AsyncIterator[TokenCounter]:
+    """Open a counter; one that cannot be opened never ends a run: the estimate takes its place."""
+    async with AsyncExitStack() as stack:
+        try:
+            counter = await stack.enter_async_context(spec.open(options, env))
+        except Exception as error:  # noqa: BLE001  # whatever a stranger's counter raises
+            counter = fallback(spec.name, error)
+        yield counter
 
 
 async def _sweep(sessions: SessionManager, interval: float) -> None:

@@ -102,6 +102,7 @@ class Lease:
         rules: TurnRules,
         ttl: Ttl,
         user_id: str | None,
+        notes: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         self.context = Context()
         self.state: dict[str, Any] = {}
@@ -114,6 +115,7 @@ class Lease:
         self._rules = rules
         self._ttl = ttl
         self._user_id = user_id
+        self._make_notes = notes
         self._turn_id = new_id()
         self._create_id = new_commit_id()
         self._phase: Literal["new", "idle", "open", "lost"] = "new"
@@ -128,6 +130,16 @@ class Lease:
     def head(self) -> Head | None:
         """The session's head as last seen; None: it does not exist yet."""
         return None if self._log is None else self._log.head
+
+    @property
+    def next_seq(self) -> int:
+        """The seq that the next event will have."""
+        return 1 if self._log is None else self._log.head.seq + 1
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What the last turn that was closed noted of the context's tokens."""
+        return self._meta.tokens
 
     async def load(self) -> None:
         """Read the live context. Never writes; waits for a running turn if the rules say so."""
@@ -153,7 +165,7 @@ class Lease:
             if self._phase == "idle":
                 return await self._open(intent)
             events = intent.build()
-            meta = self._meta._replace(turn=None) if intent.closing else None
+            meta = self._closed() if intent.closing else None
             try:
                 await self._append(intent, events, meta)
             except (SessionConflict, SessionNotFound) as conflict:
@@ -175,7 +187,7 @@ class Lease:
                 await self._settle()
                 if self._phase == "open":
                     closing = Intent(("close",), tuple, closing=True)
-                    await self._append(closing, (), self._meta._replace(turn=None))
+                    await self._append(closing, (), self._closed())
             except TurnkeepError as error:
                 # Taken over or deleted: there is nothing to close any more, and nothing was lost.
                 if not failing and not isinstance(error, SessionConflict | SessionNotFound):
@@ -257,8 +269,8 @@ class Lease:
                         commit_id=self._create_id,
                     )
                 events = intent.build()
-                turn = None if intent.closing else self._turn_id
-                await self._append(intent, events, self._meta._replace(turn=turn))
+                opened = self._meta._replace(turn=self._turn_id)
+                await self._append(intent, events, self._closed() if intent.closing else opened)
             except (SessionConflict, SessionExists, SessionNotFound) as error:
                 head = error.head if isinstance(error, SessionConflict) else None
                 conflict = SessionConflict(self._session_id, head)
@@ -267,6 +279,9 @@ class Lease:
                 return events
         assert conflict is not None
         raise conflict
+
+    def _closed(self) -> Meta:
+        return self._meta._replace(turn=None, tokens=self._make_notes())
 
     async def _append(self, intent: Intent, events: Sequence[Event], meta: Meta | None) -> None:
         assert self._log is not None

@@ -105,11 +105,14 @@ class SessionManager(BaseSessionManager):
             copy = decode_object(state, session_id=session.session_id, what="its state")
             new[-1].carrying(copy)
         meta = await self._meta_of_free(ground)
+        base = new_base(session.session_id, ground, new)
+        if base is not None and ground.meta.tokens:
+            meta = (meta or ground.meta)._replace(tokens={})  # counts of what is no more
         await ground.log.append(
             new,
             state=state if changed else None,
             meta=None if meta is None else meta.encode(session.session_id),
-            base=new_base(session.session_id, ground, new),
+            base=base,
         )
         ground.take(new, state if changed else None)
         ground.meta = meta or ground.meta

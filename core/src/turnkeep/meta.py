@@ -24,6 +24,8 @@ class Meta(NamedTuple):
     """`created`, `updated` as imported, and the `version` they hold for."""
     forked: dict[str, Any] | None = None
     """`session` and `seq` that it was forked from."""
+    tokens: dict[str, Any] = {}  # noqa: RUF012  # never changed, only replaced
+    """What the next turn need not count or learn again; void once the context is rewritten."""
     rest: dict[str, Any] = {}  # noqa: RUF012  # never changed, only replaced
 
     @classmethod
@@ -37,6 +39,7 @@ class Meta(NamedTuple):
             rest.pop("header", {}),
             rest.pop("imported", None),
             rest.pop("forked", None),
+            rest.pop("tokens", {}),
             rest,
         )
 
@@ -51,6 +54,8 @@ class Meta(NamedTuple):
             fields["imported"] = self.imported
         if self.forked is not None:
             fields["forked"] = self.forked
+        if self.tokens:
+            fields["tokens"] = self.tokens
         return encode_object(fields, f"the meta of session {session_id!r}")
 
 

@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 from turnkeep.content import Item, Request, ToolDefinition
 from turnkeep.formats import get_profile
-from turnkeep.formats.profile import Countable, Profile, Wire, WireMessage
+from turnkeep.formats.profile import Profile, Wire, WireMessage
 from turnkeep.optimize.steps import Repair
-from turnkeep.optimize.validity import cut
-from turnkeep.tokens.counter import TokenCounter
+from turnkeep.sizing import Size, guess
+from turnkeep.tally import Snapshot, Tally, Weight, weigh
+from turnkeep.tokens.counter import TokenCounter, counter_for
+from turnkeep.tokens.formulas import Formula, formula_for
 
 
 class RequestReport(NamedTuple):
     """What a request weighs, and what had to be repaired to make it valid.
 
-    `tokens` is the whole; `overhead` the part of it that stands for message and call structure.
-    `exact` says whether the texts were counted with the model's own tokenizer.
+    `tokens` is our own count of the whole and errs upward; `overhead` is the part of it that stands
+    for message and call structure. `expected` is what the provider is expected to report, and
+    `margin` by how much it may be more in 99 of 100 cases; `anchored` says whether that builds on a
+    report of this session or is a guess. `exact` says whether the texts were counted with the
+    model's own tokenizer.
     """
 
     profile: str
     tokens: int
     overhead: int
+    expected: int
+    margin: int
+    anchored: bool
     counter: str
     exact: bool
     repairs: list[Repair]
+
+
+class Counts(NamedTuple):
+    """Our counts of a request by the provider's formula: the whole, and system text and tools."""
+
+    whole: int
+    fixed: int
+
+
+TallyFor = Callable[[Profile, Formula, TokenCounter, str, Sequence[ToolDefinition]], Tally]
+"""Gives the tally of a session for a profile, formula, counter, model and tools."""
+SizeOf = Callable[[Counts], Size]
 
 
 class PreparedRequest:
@@ -35,12 +55,23 @@ class PreparedRequest:
     """
 
     def __init__(
-        self, request: Request, items: Sequence[Item], *, session_id: str, counter: TokenCounter
+        self,
+        request: Request,
+        items: Sequence[Item],
+        *,
+        session_id: str,
+        counter: TokenCounter,
+        tally_for: TallyFor | None = None,
+        size_of: SizeOf | None = None,
     ) -> None:
         self.request = request
-        self.items = items
+        self._items = items
+        self._upto = len(items)
         self._session_id = session_id
-        self._counter = counter
+        self._model = request.model_id or ""
+        self._counter = counter_for(counter, self._model)
+        self._tally_for = tally_for
+        self._size_of = size_of
         self._wires: dict[str, _Wire] = {}
 
     @classmethod
@@ -54,15 +85,29 @@ class PreparedRequest:
         model_id: str | None = None,
         session_id: str,
         counter: TokenCounter,
+        tally_for: TallyFor | None = None,
+        size_of: SizeOf | None = None,
     ) -> Self:
-        """Prepare a request for items from anywhere."""
+        """Prepare a request for items from anywhere; the list may grow later, but not change."""
         request = Request(
             instructions=instructions,
             tools=[ToolDefinition.model_validate(tool) for tool in tools],
             tool_choice=tool_choice,
             model_id=model_id,
         )
-        return cls(request, items, session_id=session_id, counter=counter)
+        return cls(
+            request,
+            items,
+            session_id=session_id,
+            counter=counter,
+            tally_for=tally_for,
+            size_of=size_of,
+        )
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """The items of the context, as they are in the log."""
+        return self._items[: self._upto]
 
     def to(self, profile: str, *, max_output: int | None = None, cache: bool = True) -> Wire:
         """Give the request body for a profile ("openai-chat", "anthropic").
@@ -72,7 +117,7 @@ class PreparedRequest:
         """
         wire = self._wire(profile)
         return wire.profile.payload(
-            messages=wire.messages,
+            messages=[*wire.leading, *wire.snapshot.messages()],
             system=wire.system,
             tools=wire.tools,
             tool_choice=self.request.tool_choice,
@@ -93,41 +138,81 @@ class PreparedRequest:
     def report(self, profile: str = "openai-chat") -> RequestReport:
         """Weigh the request as this provider would get it, and say what was repaired."""
         wire = self._wire(profile)
-        parts = [
-            wire.profile.tool_texts(self.request.tools),
-            wire.profile.system_texts(wire.system),
-            *(Countable(message.texts, message.overhead) for message in wire.messages),
-        ]
-        texts = [text for part in parts for text in part.texts]
-        overhead = wire.profile.request_overhead + sum(part.overhead for part in parts)
+        size = guess(wire.counts.whole) if self._size_of is None else self._size_of(wire.counts)
+        weight = wire.fixed + wire.snapshot.weight
         return RequestReport(
             profile=profile,
-            tokens=sum(self._counter.count_texts(texts)) + overhead,
-            overhead=overhead,
+            tokens=weight.tokens,
+            overhead=weight.overhead,
+            expected=size.expected,
+            margin=size.margin,
+            anchored=size.anchored,
             counter=self._counter.name,
-            exact=self._counter.exact(self.request.model_id or ""),
-            repairs=wire.repairs,
+            exact=self._counter.exact(self._model),
+            repairs=wire.snapshot.repairs(),
         )
 
+    def counts(self) -> Counts | None:
+        """Give the counts in the form that was asked for last; None if none was."""
+        return next(reversed(self._wires.values())).counts if self._wires else None
+
     def _wire(self, name: str) -> _Wire:
-        if name not in self._wires:
-            profile = get_profile(name)
-            steps = cut(self.items, profile, tools=self.request.tools)
-            leading = steps[0].items[: steps[0].leading]
-            system, messages = profile.system(self.request.instructions, leading)  # type: ignore[arg-type]  # the leading items are messages
-            self._wires[name] = _Wire(
-                profile,
-                system,
-                [*messages, *(message for step in steps for message in step.messages())],
-                profile.tools(self.request.tools),
-                [repair for step in steps for repair in step.repairs],
-            )
+        if name in self._wires:
+            self._wires[name] = self._wires.pop(name)
+        else:
+            self._wires[name] = self._make(get_profile(name))
         return self._wires[name]
+
+    def _make(self, profile: Profile) -> _Wire:
+        formula = formula_for(profile.name, self._model)
+        definitions = self.request.tools
+        tally = None
+        if self._tally_for is not None:
+            tally = self._tally_for(profile, formula, self._counter, self._model, definitions)
+        if tally is None or tally.fed > self._upto:  # it has gone on: the items of then, anew
+            tally = Tally(profile, formula, self._counter, model=self._model, tools=definitions)
+        tally.follow(self._items, self._upto)
+        snapshot = tally.snapshot()
+        first = snapshot.first()
+        system, leading = profile.system(
+            self.request.instructions,
+            first.items[: first.leading],  # type: ignore[arg-type]  # the leading items are messages
+        )
+        fixed = self._fixed(profile, formula, system, leading)
+        return _Wire(profile, system, leading, profile.tools(definitions), fixed, snapshot)
+
+    def _fixed(
+        self,
+        profile: Profile,
+        formula: Formula,
+        system: list[Wire] | None,
+        leading: Sequence[WireMessage],
+    ) -> Weight:
+        """Weigh what every request of the conversation begins with."""
+        count = self._counter.count_texts
+        tools = profile.tool_texts(self.request.tools)
+        said = profile.system_texts(system)
+        texts = sum(count(said.texts))
+        choice = self.request.tool_choice
+        rendered = formula.tools(self.request.tools, count, self._model, choice)
+        return (
+            Weight(profile.request_overhead, profile.request_overhead, formula.priming)
+            + Weight(sum(count(tools.texts)) + tools.overhead, tools.overhead, rendered)
+            + Weight(texts + said.overhead, said.overhead, texts + formula.system(said.texts))
+            + weigh(leading, formula, self._counter, self._model)
+        )
 
 
 class _Wire(NamedTuple):
     profile: Profile
     system: list[Wire] | None
-    messages: list[WireMessage]
+    leading: list[WireMessage]
     tools: list[Wire]
-    repairs: list[Repair]
+    fixed: Weight
+    snapshot: Snapshot
+
+    @property
+    def counts(self) -> Counts:
+        """Give the counts by the provider's formula."""
+        fixed = self.fixed.expected
+        return Counts(fixed + self.snapshot.weight.expected, fixed)

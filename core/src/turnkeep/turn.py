@@ -7,6 +7,7 @@ of each other's way is told in `turnkeep.lease`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial as bind
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, Self
 
@@ -31,6 +32,8 @@ from turnkeep.lease import Intent, Lease, TurnRules
 from turnkeep.prepared import PreparedRequest
 from turnkeep.store import Head, SessionStore, Ttl, check_id
 from turnkeep.tokens.counter import TokenCounter
+from turnkeep.tokens.learned import Learned
+from turnkeep.weighing import Weighing
 
 INTERRUPTED: Final = "interrupted, outcome unknown"
 """The result of a call that was open when another turn began."""
@@ -70,12 +73,22 @@ class Turn:
         ttl: Ttl = None,
         user_id: str | None = None,
         execution_id: str | None = None,
+        learned: Learned | None = None,
     ) -> None:
         self.session_id = check_id(session_id)
         self.execution_id = execution_id or new_id()
-        self._lease = Lease(store, session_id, rules=rules, ttl=ttl, user_id=user_id)
+        self._lease = Lease(
+            store,
+            session_id,
+            rules=rules,
+            ttl=ttl,
+            user_id=user_id,
+            notes=self._notes,
+        )
         self._on_pending = rules.on_pending
         self._counter = counter
+        self._weighing = Weighing(counter, learned)
+        self._prepared: PreparedRequest | None = None
 
     @property
     def context(self) -> Context:
@@ -164,13 +177,17 @@ class Turn:
         partial = partial or parsed.partial
         items = [_gated(item, needs_approval) for item in parsed.items]
         calls = [item for item in items if isinstance(item, ToolCall) and not partial]
-        [event] = await self._lease.write(
-            Intent(
-                ("add_response", items, partial),
-                lambda: [self._event("assistant", items, usage=parsed.usage, partial=partial)],
-                closing=not calls and not partial,
-            )
-        )
+        prepared, self._prepared = self._prepared, None
+
+        def build() -> list[Event]:
+            if parsed.usage is not None:
+                self._follow()
+                answer = () if partial else items
+                self._weighing.reported(parsed.usage, answer, self._lease.next_seq, prepared)
+            return [self._event("assistant", items, usage=parsed.usage, partial=partial)]
+
+        what = ("add_response", items, partial)
+        [event] = await self._lease.write(Intent(what, build, closing=not calls and not partial))
         return Step(
             event,
             [call for call in calls if not call.needs_approval],
@@ -261,15 +278,26 @@ class Turn:
         if pending := self.pending:
             raise PendingApproval(self.session_id, tuple(call.name for call in pending))
         self._lease.exposed = True
-        return PreparedRequest.of_items(
-            list(self.context.items),
+        self._follow()
+        self._prepared = PreparedRequest.of_items(
+            self.context.items,
             instructions=instructions,
             tools=tools,
             tool_choice=tool_choice,
             model_id=model_id,
             session_id=self.session_id,
             counter=self._counter,
+            tally_for=self._weighing.tally,
+            size_of=bind(self._weighing.size, model_id or ""),
         )
+        return self._prepared
+
+    def _follow(self) -> None:
+        self._weighing.follow(self.context, self._lease.notes)
+
+    def _notes(self) -> dict[str, Any]:
+        """Give what the next turn begins with; notes of before if nothing was weighed in this one."""
+        return self._weighing.notes() or self._lease.notes
 
     def _event(self, author: str, content: list[Item], **fields: Any) -> Event:
         return Event.of_items(content, author=author, execution_id=self.execution_id, **fields)

@@ -93,14 +93,18 @@ async def test_what_is_opened_is_closed_in_reverse(opened):
     assert order[2:] == ["close counter", "close store"]
 
 
-async def test_a_failing_part_closes_the_others(opened):
-    """A counter that does not open leaves no open store behind."""
-    order, offered = opened
+async def test_a_counter_that_does_not_open_ends_no_run(opened, caplog):
+    """The estimate takes its place, which is said once, in a warning and in the result."""
+    _, offered = opened
     offered.counter_value = OSError("no vocabulary")
-    with pytest.raises(OSError, match="vocabulary"):
-        async with turnkeep.open({"session": {"store": "x"}}):
-            pass
-    assert order == ["open store", "open counter", "close store"]
+    async with turnkeep.open({"session": {"store": "x"}, "tokens": {"counter": "x"}}) as keep:
+        async with keep.turn("s") as turn:
+            await turn.add(Message(role="user", content="Hi"))
+            report = (await turn.request()).report()
+        assert report.counter == "estimate (in place of x: OSError)"
+        assert report.tokens > 0
+    [said] = [record for record in caplog.records if "token counter" in record.message]
+    assert "cannot be used (OSError: no vocabulary): tokens are estimated" in said.message
 
 
 async def test_expired_sessions_are_swept_in_the_background(caplog):

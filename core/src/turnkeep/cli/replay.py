@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from turnkeep.cli.counting import chosen_counter, counter_options
+
+if TYPE_CHECKING:
+    from turnkeep.tokens.counter import TokenCounter
 
 
 def register(commands: Any) -> None:
@@ -34,10 +39,22 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--requests", metavar="OUT.jsonl", help="write every request, one JSON object a line"
     )
+    counter_options(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
+    import asyncio
+
+    return asyncio.run(_replay(args))
+
+
+async def _replay(args: argparse.Namespace) -> int:
+    async with chosen_counter(args) as counter:
+        return _play(args, counter)
+
+
+def _play(args: argparse.Namespace, counter: TokenCounter) -> int:
     import json
     from contextlib import ExitStack
 
@@ -51,7 +68,6 @@ def _run(args: argparse.Namespace) -> int:
     from turnkeep.replay.recording import read_recordings
     from turnkeep.replay.report import as_json
     from turnkeep.replay.run import Terms, replay
-    from turnkeep.tokens.estimate import EstimateCounter
 
     policies = [parse_policy(text) for text in args.policy or ["none"]]
     try:
@@ -62,7 +78,7 @@ def _run(args: argparse.Namespace) -> int:
         idle = seconds(args.idle_before_user)
     except ValueError as error:
         raise ConfigError(f"--idle-before-user {args.idle_before_user}: {error}") from None
-    terms = Terms(profile, price_row(args.price), EstimateCounter(), idle)
+    terms = Terms(profile, price_row(args.price), counter, idle)
     if args.requests and any(_same_file(args.requests, name) for name in args.files):
         raise ConfigError(f"--requests {args.requests} would overwrite a recording that is read")
     recordings = list(read_recordings(args.files))

@@ -103,3 +103,7 @@ class TokenOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     counter: str = Field(default="estimate", description="what counts the tokens")
+    learn: bool = Field(
+        default=True,
+        description="whether counts are corrected by what providers report of requests",
+    )

@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 FORGETTING: Final = 0.995
 """Weight of an observation against the next one: the newest 200 count."""
 PRIOR: Final = (1.05, 5.0, 5.0)
-PRIOR_VARIANCE: Final = (0.05, 400.0, 400.0)
+PRIOR_VARIANCE: Final = (0.1, 400.0, 2500.0)
 LOWEST: Final = (0.5, -50.0, -300.0)
 HIGHEST: Final = (2.5, 300.0, 400.0)
 START_SCALE: Final = 60.0
@@ -37,6 +37,8 @@ COVERED: Final = 0.99
 """Share of cases that the margin is to cover."""
 FIRST_ERRORS: Final = 3.0
 """Stands for the worst error until there are enough of them, in spreads."""
+MOST: Final = 1e8
+"""Tokens; a report or a count above is a mistake."""
 RELATIVE: Final = 0.06
 """Part of a growth that counts as spread beside the scale: larger growths are missed by more."""
 
@@ -82,7 +84,7 @@ class Correction:
 
     def observe(self, growth: Growth, reported: float) -> None:
         """Learn from a growth that a provider has reported. Nothing is learned from nonsense."""
-        if not (math.isfinite(reported) and growth.tokens >= 0 and growth.items >= 0):
+        if not (0 <= growth.tokens <= MOST and 0 <= growth.items <= MOST and abs(reported) <= MOST):
             return
         error = reported - self.expect(growth)
         self._remember(error / self._spread(growth))
@@ -94,7 +96,7 @@ class Correction:
 
     def _learn(self, features: Sequence[float], error: float, scale: float, weight: float) -> None:
         towards = [_dot(row, features) for row in self._variance]
-        gain = scale * scale / weight + _dot(features, towards)
+        gain = scale * scale / weight + max(_dot(features, towards), 0.0)
         for row in range(3):
             moved = self.weights[row] + towards[row] / gain * error
             self.weights[row] = min(max(moved, LOWEST[row]), HIGHEST[row])

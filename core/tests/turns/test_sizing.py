@@ -1,0 +1,262 @@
+"""How large the next request will be: anchored in reports, and counted once."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from turnkeep import Keeper, Message, Ref, ToolCall
+from turnkeep.meta import Meta
+from turnkeep.prepared import PreparedRequest
+from turnkeep.stores.memory import MemoryStore
+from turnkeep.testing.histories import logs
+from turnkeep.tokens.memo import Memo
+
+TOOL = {"name": "look", "description": "Look.", "parameters": {"type": "object"}}
+
+
+class Letters:
+    """Counts characters; notes how many it was asked to count."""
+
+    name = "letters"
+
+    def __init__(self):
+        self.asked = 0
+
+    def count_texts(self, texts):
+        self.asked += len(texts)
+        return [len(text) for text in texts]
+
+    def exact(self, model):
+        return model == "m"
+
+
+class Provider:
+    """A model behind an API whose tokenizer and hidden text we do not know."""
+
+    def __init__(self, factor=1.3, hidden=5000, per_item=7):
+        self.factor, self.hidden, self.per_item = factor, hidden, per_item
+
+    def tokens(self, body):
+        texts = [json.dumps(body.get("tools", []))]
+        for message in body["messages"]:
+            texts.append(message.get("content") or "")
+            for call in message.get("tool_calls", ()):
+                texts += [call["function"]["name"], call["function"]["arguments"]]
+        return round(
+            self.hidden + self.factor * sum(map(len, texts)) + self.per_item * len(body["messages"])
+        )
+
+    def answer(self, body, text="ok", calls=()):
+        own = len(text) + sum(len(call.name) + len(json.dumps(call.arguments)) for call in calls)
+        message = {"role": "assistant", "content": text}
+        if calls:
+            message["tool_calls"] = [
+                {
+                    "id": call.tool_call_id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": json.dumps(call.arguments)},
+                }
+                for call in calls
+            ]
+        usage = {
+            "prompt_tokens": self.tokens(body),
+            "completion_tokens": round(self.factor * own + self.per_item),
+        }
+        return {"choices": [{"message": message}], "usage": usage}
+
+
+async def run_turn(keep, provider, *, calls=3, size=200, session_id="s"):
+    """A turn of some model calls; gives for each the report and what the provider then said."""
+    seen = []
+    async with keep.turn(session_id) as turn:
+        await turn.add(Message(role="user", content="please " * 5))
+        for number in range(calls + 1):
+            request = await turn.request(instructions="Be brief.", tools=[TOOL], model_id="m")
+            body = request.to_openai_chat()
+            seen.append((request.report(), provider.tokens(body)))
+            call = ToolCall(tool_call_id=f"c{number}", name="look", arguments={"at": number})
+            step = await turn.add_response(
+                provider.answer(body, calls=[call] if number < calls else ())
+            )
+            for each in step.tool_calls:
+                await turn.add_result(each, f"{number} " * (size + 37 * number % 90))
+    return seen
+
+
+async def test_the_first_request_is_a_guess_and_the_next_are_anchored():
+    """The report holds what no log does: 5,000 hidden tokens."""
+    async with Keeper(store=MemoryStore(), counter=Letters()) as keep:
+        seen = await run_turn(keep, Provider(), calls=8)
+    first, said = seen[0]
+    assert not first.anchored
+    assert abs(first.expected - said) > 4000
+    for report, said in seen[1:]:
+        assert report.anchored
+        assert said <= report.expected + report.margin
+    report, said = seen[-1]
+    assert report.expected == pytest.approx(said, rel=0.02)
+
+
+async def test_what_was_learned_goes_on_in_the_next_program():
+    """By the session's head: anchor and correction; another session begins with the prior."""
+    store, provider = MemoryStore(), Provider()
+    async with Keeper(store=store, counter=Letters()) as keep:
+        await run_turn(keep, provider, calls=12)
+    async with Keeper(store=store, counter=Letters()) as keep:
+        report, said = (await run_turn(keep, provider, calls=0))[0]
+        assert report.anchored
+        assert report.expected == pytest.approx(said, rel=0.01)
+        assert said <= report.expected + report.margin
+
+
+async def test_after_a_crash_the_log_still_knows_the_report():
+    """The turn that noted it died; the usage stands with its event."""
+    store, provider = MemoryStore(), Provider()
+    async with Keeper(store=store, counter=Letters(), turn_timeout=0.05) as keep:
+        turn = await keep.turn("s").__aenter__()
+        await turn.add(Message(role="user", content="Hi"))
+        body = (await turn.request(model_id="m")).to_openai_chat()
+        await turn.add_response(provider.answer(body, calls=[ToolCall(tool_call_id="c", name="t")]))
+        turn._lease._stop_pulse()
+        while True:
+            async with keep.turn("s", on_conflict="wait") as after:
+                await after.add(Message(role="user", content="Again"))
+                request = await after.request(model_id="m")
+                report = request.report()
+                break
+        said = provider.tokens(request.to_openai_chat())
+        assert report.anchored
+        assert report.expected == pytest.approx(said, rel=0.02)
+
+
+async def test_without_learning_reports_still_anchor():
+    """`learn=False` keeps nothing about models, in no head and no file."""
+    store = MemoryStore()
+    async with Keeper(store=store, counter=Letters(), learn=False) as keep:
+        seen = await run_turn(keep, Provider(factor=1.0, per_item=5), calls=2)
+        assert seen[-1][0].anchored
+        notes = Meta.of(await keep.sessions.head("s")).tokens
+        assert set(notes) == {"anchor", "mark", "base"}
+
+
+async def test_another_model_does_not_take_the_anchor():
+    """Its tokenizer and hidden text are others."""
+    async with Keeper(store=MemoryStore(), counter=Letters()) as keep:
+        await run_turn(keep, Provider())
+        async with keep.turn("s") as turn:
+            await turn.add(Message(role="user", content="Hi"))
+            assert not (await turn.request(model_id="other")).report().anchored
+            assert (await turn.request(model_id="m")).report().anchored
+
+
+async def test_other_tools_change_what_is_expected():
+    """The part that every request begins with is counted, too."""
+    async with Keeper(store=MemoryStore(), counter=Letters()) as keep:
+        await run_turn(keep, Provider())
+        async with keep.turn("s") as turn:
+            await turn.add(Message(role="user", content="Hi"))
+            few = (
+                await turn.request(instructions="Be brief.", tools=[TOOL], model_id="m")
+            ).report()
+            long = {**TOOL, "name": "more", "description": "x" * 1000}
+            more = (
+                await turn.request(instructions="Be brief.", tools=[TOOL, long], model_id="m")
+            ).report()
+            assert more.expected > few.expected + 900
+
+
+async def test_a_cut_answer_anchors_without_itself():
+    """What was cut off is left out of requests, and so of their size."""
+    async with Keeper(store=MemoryStore(), counter=Letters()) as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="Hi"))
+        body = (await turn.request(model_id="m")).to_openai_chat()
+        answer = Provider().answer(body, text="x" * 3000)
+        await turn.add_response(answer, partial=True)
+        report = (await turn.request(model_id="m")).report()
+        assert report.anchored
+        assert report.expected == pytest.approx(answer["usage"]["prompt_tokens"], abs=60)
+
+
+async def test_a_rewind_goes_back_to_the_report_of_then():
+    """Notes about a context that is no more are void."""
+    store, provider = MemoryStore(), Provider()
+    async with Keeper(store=store, counter=Letters()) as keep:
+        await run_turn(keep, provider, calls=1)
+        seq = (await keep.sessions.head("s")).seq
+        await run_turn(keep, provider, calls=5)
+        await keep.sessions.rewind("s", seq)
+        assert "mark" not in Meta.of(await keep.sessions.head("s")).tokens
+        report, said = (await run_turn(keep, provider, calls=0))[0]
+        assert report.anchored
+        assert report.expected == pytest.approx(said, rel=0.02)
+
+
+async def test_a_call_counts_only_what_is_new():
+    """However long the session is, and also in a program that goes on with it."""
+    store, provider = MemoryStore(), Provider()
+    counter = Letters()
+    async with Keeper(store=store, counter=counter) as keep:
+        await run_turn(keep, provider, calls=100)
+        before = counter.asked
+        await run_turn(keep, provider, calls=1)
+        assert counter.asked - before <= 12
+    counter = Letters()
+    async with Keeper(store=store, counter=counter) as keep:
+        await run_turn(keep, provider, calls=1)
+        assert counter.asked <= 20
+
+
+@settings(max_examples=60, deadline=None)
+@given(logs(), st.integers(0, 20), st.sampled_from(["openai-chat", "anthropic"]))
+def test_a_running_total_equals_a_fresh_count(items, cut, profile):
+    """Over turns and restarts, whatever the log holds."""
+    import asyncio
+
+    async def body():
+        store = MemoryStore()
+        first, rest = items[:cut], items[cut:]
+        for part in (first, rest):
+            async with (
+                Keeper(store=store, counter=Letters(), on_pending="reject") as keep,
+                keep.turn("s") as turn,
+            ):
+                for item in part:
+                    await turn.add(item)
+                    await_report = await turn.request(tools=[TOOL])
+                    await_report.report(profile)
+        async with Keeper(store=store, counter=Letters()) as keep, keep.turn("s") as turn:
+            running = (await turn.request(tools=[TOOL])).report(profile)
+            fresh = PreparedRequest.of_items(
+                list(turn.context.items), tools=[TOOL], session_id="s", counter=Memo(Letters())
+            ).report(profile)
+            assert (running.tokens, running.overhead) == (fresh.tokens, fresh.overhead)
+            assert running.repairs == fresh.repairs
+
+    asyncio.run(body())
+
+
+async def test_an_item_taken_back_is_not_counted():
+    """The total is counted anew from what stands."""
+    store = MemoryStore()
+    async with Keeper(store=store, counter=Letters()) as keep:
+        await run_turn(keep, Provider(), calls=2)
+        await keep.sessions.retract("s", Ref(1, 0))
+        async with keep.turn("s") as turn:
+            request = await turn.request(model_id="m")
+            fresh = PreparedRequest.of_items(
+                list(turn.context.items), model_id="m", session_id="s", counter=Letters()
+            )
+            assert request.report().tokens == fresh.report().tokens
+
+
+async def test_an_old_request_keeps_its_size():
+    """What is added later does not change it."""
+    async with Keeper(store=MemoryStore(), counter=Letters()) as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="Hi"))
+        old = await turn.request()
+        await turn.add(Message(role="user", content="More"))
+        (await turn.request()).report()
+        assert [message["content"] for message in old.to_openai_chat()["messages"]] == ["Hi"]
+        assert old.report().tokens < (await turn.request()).report().tokens
