@@ -296,7 +296,7 @@ class Turn:
         self._weighing.follow(self.context, self._lease.notes)
 
     def _notes(self) -> dict[str, Any]:
-        """Give what the next turn begins with; notes of before if nothing was weighed in this one."""
+        """Give what the next turn begins with: the old notes if nothing was weighed in this one."""
         return self._weighing.notes() or self._lease.notes
 
     def _event(self, author: str, content: list[Item], **fields: Any) -> Event:

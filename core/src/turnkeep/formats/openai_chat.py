@@ -45,8 +45,11 @@ REQUEST: Final = 3
 """Every answer is primed with three tokens [OpenAI cookbook, "How to count tokens"]."""
 MESSAGE: Final = 4
 """Three tokens frame a message, one more a name [the same]."""
-CALL: Final = 8
-"""What frames a call (recipient, channel, type); no figure is published, this one errs upward."""
+CALL: Final = 14
+"""What frames a call (recipient, channel, type); no figure is published, this one errs upward (see
+`tokens/formulas/openai.py`)."""
+RESULT: Final = 9
+"""What frames a result with newer models, as recorded reports say [the same]."""
 TOOL: Final = 16
 """What frames a tool definition, about 11 by the cookbook's formula; errs upward."""
 IMAGE: Final = 2_500
@@ -241,7 +244,7 @@ class _Writer:
             self.media += [(item.tool_call_id, found) for found in media]
             text = MEDIA_BELOW if is_blank(text) else text
         body = {"role": "tool", "tool_call_id": item.tool_call_id, "content": text}
-        return WireMessage(body, (text,), MESSAGE + _id_tokens(item.tool_call_id), 1)
+        return WireMessage(body, (text,), RESULT + _id_tokens(item.tool_call_id), 1)
 
     def close_media(self) -> None:
         """Put what the results held beside text into a user message behind them."""

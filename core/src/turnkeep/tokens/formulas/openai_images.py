@@ -23,6 +23,10 @@ NO_BUDGET: Final = 30_000
 """Patches that the API takes in one picture at all; more are refused."""
 
 
+UNSEEN: Final = 2_048
+"""Pixels a side that a picture of unknown size is taken to have at most."""
+
+
 class Tiles(NamedTuple):
     """A base, which is all that detail "low" costs, and tokens for each tile of 512 pixels."""
 
@@ -69,9 +73,12 @@ class Patches(NamedTuple):
         return self.original if self.auto_is_original else self.high
 
     def most(self, detail: str) -> int:
-        """Give the tokens of the dearest picture."""
+        """Give the tokens of the dearest picture of up to `UNSEEN` pixels a side.
+
+        Without that bound a picture by URL would stand for 36,000 tokens where nothing is shrunk.
+        """
         side, patches = self.limit(detail)
-        return math.ceil(min(patches, (-(-side // PATCH)) ** 2) * self.factor)
+        return math.ceil(min(patches, (-(-min(side, UNSEEN) // PATCH)) ** 2) * self.factor)
 
     def cost(self, size: Size, detail: str) -> int:
         """Give the tokens of a picture.
@@ -157,7 +164,7 @@ def rule_for(model: str) -> Tiles | Patches:
 
 
 def picture(size: Size | None, detail: object, model: str) -> int:
-    """Give the tokens of a picture; one of unknown size costs the most that any does."""
+    """Give the tokens of a picture; one of unknown size costs the most that one does."""
     rule = rule_for(model)
     wanted = detail if isinstance(detail, str) else "auto"
     return rule.most(wanted) if size is None else rule.cost(size, wanted)
