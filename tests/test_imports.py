@@ -6,6 +6,7 @@ import sys
 import pytest
 
 HEAVY = {"sqlalchemy", "redis", "tiktoken", "litellm", "asyncpg", "psycopg", "numpy"}
+HEAVY |= {"pytest", "hypothesis"}  # what turnkeep.testing needs, and nothing else
 
 
 def loaded_by(code):

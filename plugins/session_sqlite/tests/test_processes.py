@@ -10,9 +10,6 @@ import time
 
 import pytest
 
-from turnkeep.errors import StoreError
-from turnkeep.store import Record
-
 # Two processes on one session
 
 RACER = """
@@ -301,22 +298,3 @@ def test_the_proof_notices_a_missing_sync(traced, synchronous):
     assert f"{marker}-0" in trace
     assert "after-2" in trace
     assert not on_disk_before_return(trace, marker)
-
-
-async def test_a_store_reads_what_another_process_wrote(opened, begin, child, finish, path):
-    """An append by another process is seen by the next load; a stale writer here conflicts."""
-    async with opened() as store:
-        head = await begin(store)
-        code = """
-            async def main():
-                store = await SqliteStore.open(Path(sys.argv[1]))
-                head = (await store.load("s")).head
-                await store.append("s", [Record(b"a")], expected=head.revision, commit_id=b"x")
-                await store.close()
-
-            asyncio.run(main())
-        """
-        finish(child(code))
-        assert (await store.load("s", known=head.revision)).records == [b"a"]
-        with pytest.raises(StoreError, match="another writer"):
-            await store.append("s", [Record(b"b")], expected=head.revision, commit_id=b"y")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import bisect
+import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Self
 
 from turnkeep.errors import SessionConflict, SessionExists, SessionNotFound, StoreClosed
 from turnkeep.events import utc_now
@@ -249,10 +250,11 @@ class MemoryStore:
         """Refuse further calls. What was kept is gone with the last handle."""
         self._closed = True
 
-    def handle(self, *, clock: Callable[[], datetime] | None = None) -> MemoryStore:
+    def handle(self, *, clock: Callable[[], datetime] | None = None) -> Self:
         """Give a second store on the same sessions, which is closed by itself."""
-        other = MemoryStore(clock=clock or self._clock)
-        other._sessions = self._sessions
+        other = copy.copy(self)
+        other._clock = clock or self._clock
+        other._closed = False
         return other
 
     def snapshot(self) -> Sequence[Loaded]:

@@ -103,7 +103,7 @@ BEHAVIOURS: Final = {
 }
 
 
-def tests_by_behaviour() -> dict[str, list[str]]:
+def shown_by() -> dict[str, list[str]]:
     """Give the names of the tests that show each behaviour. Needs pytest."""
     from turnkeep.testing.conformance import StoreConformance  # needs pytest
 
@@ -118,7 +118,7 @@ def tests_by_behaviour() -> dict[str, list[str]]:
 
 def table() -> str:
     """Give the table of behaviours and tests, in Markdown."""
-    tests = tests_by_behaviour()
+    tests = shown_by()
     lines = ["| | behaviour | shown by |", "|---|---|---|"]
     for key, (sentence, elsewhere) in BEHAVIOURS.items():
         shown = [f"`{name.removeprefix('test_')}`" for name in tests.get(key, [])]

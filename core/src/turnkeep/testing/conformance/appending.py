@@ -141,8 +141,8 @@ class Appending(Base):
         head = await case.begin(b"1")
         async with behind() as other:
             head = await case.append(head, b"2", store=other)
-        head = await case.append(head, b"3")
-        assert list((await case.whole(head.session_id)).records) == [b"1", b"2", b"3"]
+            head = await case.append(head, b"3")
+            assert list((await case.whole(head.session_id)).records) == [b"1", b"2", b"3"]
 
     @covers("S19")
     async def test_every_byte_of_a_record_comes_back(self, case: Case) -> None:

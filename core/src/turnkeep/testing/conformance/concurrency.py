@@ -80,10 +80,10 @@ class Concurrency(Base):
                 ],
                 return_exceptions=True,
             )
+            found = await case.whole(head.session_id)
         won = [number for number, result in enumerate(results) if isinstance(result, Head)]
         lost = [result for result in results if isinstance(result, SessionConflict)]
         assert (len(won), len(lost)) == (1, 7)
-        found = await case.whole(head.session_id)
         assert list(found.records) == [b"%d" % won[0]]
         assert found.head == results[won[0]]
 
@@ -108,7 +108,7 @@ class Concurrency(Base):
 
         async with case.open() as other:
             await asyncio.gather(write(case.store, "a"), write(other, "b"))
-        found = await case.whole(first.session_id)
+            found = await case.whole(first.session_id)
         assert found.head.revision.version == 50
         _none_lost(_turns([each.decode() for each in found.records], 2), ["a", "b"], 25)
 
@@ -139,7 +139,7 @@ class Concurrency(Base):
             assert found is not None
             assert found.head == after
             last = await case.append(after, b"3", store=other)
-        found = await case.whole(head.session_id)
+            found = await case.whole(head.session_id)
         assert (found.head, list(found.records)) == (last, [b"1", b"2", b"3"])
 
     @covers("S33")

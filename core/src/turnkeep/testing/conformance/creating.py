@@ -54,10 +54,10 @@ class Creating(Base):
                 ],
                 return_exceptions=True,
             )
-        kinds = sorted(type(result).__name__ for result in results)
-        assert kinds == ["Head"] + ["SessionExists"] * 7
-        [head] = [result for result in results if isinstance(result, Head)]
-        assert (await case.whole(name)).head == head
+            kinds = sorted(type(result).__name__ for result in results)
+            assert kinds == ["Head"] + ["SessionExists"] * 7
+            [head] = [result for result in results if isinstance(result, Head)]
+            assert (await case.whole(name)).head == head
 
     @covers("S4")
     async def test_of_many_who_get_or_create_all_have_the_same_session(self, case: Case) -> None:

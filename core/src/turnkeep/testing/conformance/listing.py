@@ -8,6 +8,7 @@ import pytest
 
 from turnkeep.store import Capability, Head
 from turnkeep.testing.conformance.base import Base, Case, covers, invalid
+from turnkeep.testing.conformance.isolation import ODD
 
 
 async def _all(case: Case, user: str, limit: int) -> list[Head]:
@@ -37,7 +38,8 @@ class Listing(Base):
             await asyncio.sleep(0.005)
         heads[0] = await case.append(heads[0], b"1")
         page = await case.store.list(user_id=user)
-        assert list(page.heads) == heads[::-1]
+        names = [head.session_id for head in heads]
+        assert [head.session_id for head in page.heads] == names[::-1]
 
     @covers("S44", "D8")
     async def test_pages_have_no_gap_and_no_overlap(self, case: Case) -> None:
@@ -81,6 +83,18 @@ class Listing(Base):
             await case.store.delete(head.session_id)
         rest = await case.store.list(user_id=user, limit=2, cursor=first.cursor)
         assert [head.session_id for head in rest.heads] == names[2:]
+
+    @pytest.mark.parametrize("kind", list(ODD))
+    @covers("D7", "D8")
+    async def test_a_page_may_end_at_any_id(self, case: Case, kind: str) -> None:
+        """Separators, quotes, blanks and emoji in an id do no harm to the cursor behind it."""
+        user = case.new_id("user")
+        names = {case.use_id(ODD[kind] + case.new_id() + ODD[kind]) for _ in range(3)}
+        for name in names:
+            await case.begin(session_id=name, user_id=user)
+        heads = await _all(case, user, 1)
+        assert len(heads) == 3
+        assert {head.session_id for head in heads} == names
 
     @covers("D8")
     async def test_a_full_page_without_a_rest_has_no_cursor(self, case: Case) -> None:

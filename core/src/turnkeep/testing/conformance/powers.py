@@ -71,10 +71,10 @@ class Forking(Base):
         """With the source deleted the fork is whole."""
         case.forking()
         head = await case.begin(b"1", b"2")
-        fork = await _fork(case, head, 1)
+        fork = await _fork(case, head, 2)
         assert await case.store.delete(head.session_id)
         found = await case.whole(fork.session_id)
-        assert (found.head, list(found.records)) == (fork, [b"1"])
+        assert (found.head, list(found.records)) == (fork, [b"1", b"2"])
 
     @covers("S46", "D3")
     async def test_a_fork_whose_answer_was_lost_can_be_repeated(self, case: Case) -> None:
