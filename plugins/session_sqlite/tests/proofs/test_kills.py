@@ -85,7 +85,7 @@ async def examine(store, made, before, notes):
         pytest.param(40, "full", 5, marks=pytest.mark.prove, id="40-reopening"),
     ],
 )
-def test_a_killed_process_loses_nothing_acknowledged(
+async def test_a_killed_process_loses_nothing_acknowledged(
     victim, opened, tmp_path, made, dice, sound, kills, synchronous, reopen
 ):
     """Each acknowledged append is there whole; besides it at most the one that was in flight."""
@@ -101,37 +101,30 @@ def test_a_killed_process_loses_nothing_acknowledged(
         notes = kill(process, read, dice)
         acknowledged += len(notes)
 
-        async def look():
-            async with opened(path, synchronous=synchronous) as store:
-                await examine(store, made, kept, notes)
-
-        asyncio.run(look())
+        async with opened(path, synchronous=synchronous) as store:
+            await examine(store, made, kept, notes)
         sound(path)
     assert acknowledged > kills
 
 
 @pytest.mark.prove
-def test_processes_beside_a_killed_one_go_on(victim, opened, path, made, dice, sound):
+async def test_processes_beside_a_killed_one_go_on(victim, opened, path, made, dice, sound):
     """Of three writers one is killed again and again; no other loses or waits for anything."""
-
-    async def watch():
-        async with opened() as store:
-            kept, running = {}, []
-            for number in range(3):
-                kept[number] = {f"{number}-a": 0, f"{number}-b": 0}
-                running.append(victim(number, at=path, sessions=list(kept[number])))
-            for number in range(3, 33):
-                chosen = dice.randrange(3)
-                notes = kill(*running[chosen], dice)
-                await examine(store, made, kept[chosen], notes)
-                running[chosen] = victim(number, at=path, sessions=list(kept[chosen]))
-            for chosen in range(3):
-                running[chosen][0].kill()
-                running[chosen][0].wait()
-                await examine(store, made, kept[chosen], running[chosen][1]())
-            assert all(all(sessions.values()) for sessions in kept.values())
-
-    asyncio.run(watch())
+    async with opened() as store:
+        kept, running = {}, []
+        for number in range(3):
+            kept[number] = {f"{number}-a": 0, f"{number}-b": 0}
+            running.append(victim(number, at=path, sessions=list(kept[number])))
+        for number in range(3, 33):
+            chosen = dice.randrange(3)
+            notes = kill(*running[chosen], dice)
+            await examine(store, made, kept[chosen], notes)
+            running[chosen] = victim(number, at=path, sessions=list(kept[chosen]))
+        for chosen in range(3):
+            running[chosen][0].kill()
+            running[chosen][0].wait()
+            await examine(store, made, kept[chosen], running[chosen][1]())
+        assert all(all(sessions.values()) for sessions in kept.values())
     sound()
 
 
@@ -174,7 +167,9 @@ def killed(worker, go, path, tmp_path, dice):
 
     def each(count, *, migrate):
         assert run("unlink", 60_000, migrate=migrate) == (0, "open\n")
-        calls = re.findall(rf"^\d+ +({WRITING.replace(',', '|')})\(", trace.read_text(), re.M)
+        calls = re.findall(
+            rf"^\d+ +({WRITING.replace(',', '|')})\(", trace.read_text(), re.MULTILINE
+        )
         assert len(calls) > count
         for number in range(count):  # one in each part, so that no part is left out
             moment = int((number + dice.random()) * len(calls) / count)
