@@ -117,13 +117,13 @@ def explain(error: sqlite3.Error, location: Location) -> StoreError:
         )
     if kind == "SQLITE_NOTADB":
         return StoreError(
-            f"{path} is no SQLite database, or an encrypted one {cause}: choose another path in "
-            "[session.sqlite]; the file was not touched"
+            f"{path} is no SQLite database, an encrypted one, or damaged at its beginning {cause}: "
+            "choose another path in [session.sqlite], or restore a backup; the file was not touched"
         )
     if kind == "SQLITE_CORRUPT":
         return StoreError(
-            f"{path} is damaged {cause}: run `PRAGMA integrity_check` on a copy and restore a "
-            "backup"
+            f"{path} is damaged {cause}: restore a backup, or save what can be read from a copy "
+            "with the `.recover` command of sqlite3"
         )
     if kind == "SQLITE_TOOBIG" or isinstance(error, sqlite3.DataError):
         return StoreError(f"a value is larger than SQLite can keep {cause}; nothing was written")
