@@ -186,7 +186,7 @@ def killed(worker, go, path, tmp_path, dice):
 
 
 @pytest.mark.prove
-async def test_a_kill_amid_first_creation_leaves_a_file_to_use(killed, opened, begin, sound, kills):
+async def test_a_kill_amid_first_creation_leaves_a_file_to_use(killed, opened, begin, sound):
     """Killed at any call that writes: the next opening finds a whole file or makes one."""
     for _ in killed(KILLS, migrate=False):
         async with opened() as store:

@@ -103,7 +103,7 @@ async def test_a_process_that_forgot_its_locks_notices(opened, begin, worker, go
 @pytest.mark.parametrize(
     ("how", "rounds"),
     [("damaged", 1)]
-    + [pytest.param(how, 10, marks=pytest.mark.prove) for how in ("cut", "damaged", "deleted")],
+    + [pytest.param(how, 5, marks=pytest.mark.prove) for how in ("cut", "damaged", "deleted")],
 )
 async def test_a_log_damaged_after_a_crash_leaves_an_earlier_state(
     worker, opened, made, tmp_path, dice, sound, how, rounds

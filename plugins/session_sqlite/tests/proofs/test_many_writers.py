@@ -8,7 +8,7 @@ import pytest
 
 MOST_BEGINS = 600
 """How often one transaction may ask for the write lock. With pauses of 2 to 4 ms busy_timeout's
-5 s end at about 1,700; most of a race's worst ones are below 60."""
+5 s end at about 1,700; the worst of a race were below 200."""
 
 
 @pytest.fixture
