@@ -41,16 +41,19 @@ if TYPE_CHECKING:
     from turnkeep.events import Decision as Decision
     from turnkeep.events import Event as Event
     from turnkeep.events import Retract as Retract
+    from turnkeep.events import Tombstone as Tombstone
     from turnkeep.hookspecs import CounterSpec as CounterSpec
     from turnkeep.hookspecs import Env as Env
     from turnkeep.hookspecs import StoreSpec as StoreSpec
     from turnkeep.hookspecs import hookimpl as hookimpl
     from turnkeep.keeper import Keeper as Keeper
     from turnkeep.keeper import open_keeper as open  # noqa: A004, F401  # read as turnkeep.open
+    from turnkeep.manager import InMemorySessionManager as InMemorySessionManager
+    from turnkeep.manager import SessionManager as SessionManager
     from turnkeep.session import BaseSessionManager as BaseSessionManager
-    from turnkeep.session import InMemorySessionManager as InMemorySessionManager
     from turnkeep.session import Session as Session
-    from turnkeep.session import SessionManager as SessionManager
+    from turnkeep.store import Capability as Capability
+    from turnkeep.store import scoped_id as scoped_id
     from turnkeep.turn import Step as Step
     from turnkeep.turn import Turn as Turn
 
@@ -60,10 +63,12 @@ _HOMES = {
     "errors": "ConfigError ContentError CorruptSession PendingApproval PluginError SessionBusy "
     "SessionConflict SessionExists SessionNotFound StoreClosed StoreError StoreUnavailable "
     "TurnkeepError",
-    "events": "Checkpoint Decision Event Retract",
+    "events": "Checkpoint Decision Event Retract Tombstone",
     "hookspecs": "CounterSpec Env StoreSpec hookimpl",
     "keeper": "Keeper open",
-    "session": "BaseSessionManager InMemorySessionManager Session SessionManager",
+    "manager": "InMemorySessionManager SessionManager",
+    "session": "BaseSessionManager Session",
+    "store": "Capability scoped_id",
     "turn": "Step Turn",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -38,8 +38,9 @@ class SessionOptions(BaseModel):
     turn_timeout: float = Field(default=TURN_TIMEOUT, ge=0.05, le=MAX_TTL, strict=True)
     on_conflict: Literal["error", "wait"] = "error"
     on_pending: Literal["raise", "reject"] = "raise"
+    sweep: float | None = Field(default=None, gt=0, le=MAX_TTL, allow_inf_nan=False, strict=True)
 
-    @field_validator("ttl", "turn_timeout", mode="before")
+    @field_validator("ttl", "turn_timeout", "sweep", mode="before")
     @classmethod
     def _duration(cls, value: object) -> object:
         return seconds(value) if isinstance(value, str) else value

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult
 from turnkeep.events import Checkpoint, Decision, Event, Retract
+from turnkeep.history import standing
 
 
 class Entry(NamedTuple):
@@ -17,10 +18,11 @@ class Entry(NamedTuple):
 
 
 class Context:
-    """Built by `add`ing events in order, from the base on.
+    """Built from the events from the base on; later ones are `add`ed.
 
     `base` is the seq of the checkpoint that counts (0: none): any other one was voided by a later
-    retraction and is passed over. Items of partial events are left out.
+    retraction and is passed over. Items of partial events are left out. An event that goes back to
+    an earlier one cannot be added: what stood then is known only from the whole, so build anew.
     """
 
     def __init__(self, events: Iterable[Event] = (), *, base: int = 0) -> None:
@@ -31,8 +33,8 @@ class Context:
         # Two plain numbers an item: an object each would be the collector's to walk, for ever.
         self._seqs: list[int] = []
         self._indexes: list[int] = []
-        for event in events:
-            self.add(event)
+        for event in standing(list(events)):
+            self._take_in(event)
 
     @property
     def entries(self) -> list[Entry]:
@@ -41,6 +43,10 @@ class Context:
 
     def add(self, event: Event) -> None:
         """Take in the next event of the log."""
+        assert type(event) is not Retract, "build the context anew"
+        self._take_in(event)
+
+    def _take_in(self, event: Event) -> None:
         seq = event.seq or 0
         if type(event) is Event:
             if not event.partial:
@@ -55,7 +61,7 @@ class Context:
                 self._indexes = [placed.index for placed in event.contents]
                 self.decisions = {decision.call: decision for decision in event.decisions}
         elif isinstance(event, Retract):
-            self._take_back(set(event.items), event.after)
+            self._take_back(set(event.items))
         elif isinstance(event, Decision):
             self.decisions[event.call] = event
 
@@ -66,20 +72,12 @@ class Context:
     def _entry(self, place: int) -> Entry:
         return Entry(Ref(self._seqs[place], self._indexes[place]), self.items[place])
 
-    def _take_back(self, gone: set[Ref], after: int | None) -> None:
-        kept = [
-            entry
-            for entry in self.entries
-            if entry.ref not in gone and (after is None or entry.ref.seq <= after)
-        ]
+    def _take_back(self, gone: set[Ref]) -> None:
+        kept = [entry for entry in self.entries if entry.ref not in gone]
         self.items = [entry.item for entry in kept]
         self._seqs = [entry.ref.seq for entry in kept]
         self._indexes = [entry.ref.index for entry in kept]
-        self.decisions = {
-            ref: decision
-            for ref, decision in self.decisions.items()
-            if ref not in gone and (after is None or (decision.seq or 0) <= after)
-        }
+        self.decisions = {ref: each for ref, each in self.decisions.items() if ref not in gone}
 
     def open_calls(self) -> list[Entry]:
         """Give the calls of the last step that still want a result.
@@ -126,19 +124,3 @@ class Context:
             seen_assistant = seen_assistant or assistant
             start -= 1
         return start
-
-
-def standing_base(events: Iterable[Event]) -> int:
-    """Give the seq of the newest checkpoint that still counts in a whole log; 0 if none.
-
-    A retraction voids every checkpoint from the oldest item on that it takes back.
-    """
-    standing: list[int] = []
-    for event in events:
-        if isinstance(event, Checkpoint):
-            standing.append(event.seq or 0)
-        elif isinstance(event, Retract):
-            oldest = event.after + 1 if event.after is not None else min(event.items).seq
-            while standing and standing[-1] >= oldest:
-                standing.pop()
-    return standing[-1] if standing else 0

@@ -1,4 +1,4 @@
-"""Events: what one author added to a session at one moment, and the three other kinds of entry.
+"""Events: what one author added to a session at one moment, and the four other kinds of entry.
 
 A session is an append-only log of events. An event is immutable once stored; its `seq` (1, 2, 3 …
 without gaps) is given by the store and is not part of the stored bytes.
@@ -117,7 +117,11 @@ class Decision(Event):
 
 
 class Retract(Event):
-    """Takes back single items, or everything after an event. Nothing is deleted."""
+    """Takes back single items, or everything after an event. Nothing is deleted.
+
+    With `after` the session stands again as it stood at that event: what was taken back later than
+    that stands again, too.
+    """
 
     type: Literal["retract"] = "retract"  # type: ignore[assignment]  # narrows the tag
     items: list[Ref] = Field(default_factory=list)
@@ -152,4 +156,18 @@ class Checkpoint(Event):
     report: dict[str, JsonValue] = Field(default_factory=dict)
 
 
-AnyEvent: TypeAlias = Annotated[Event | Decision | Retract | Checkpoint, Discriminator("type")]
+class Tombstone(Event):
+    """Stands where an event was erased: its id, author and time are left, its content is not.
+
+    `was` is the type of what stood here; `erased_at` and `reason` say when and why.
+    """
+
+    type: Literal["tombstone"] = "tombstone"  # type: ignore[assignment]  # narrows the tag
+    was: str
+    erased_at: AwareDatetime = Field(default_factory=utc_now)
+    reason: str | None = None
+
+
+AnyEvent: TypeAlias = Annotated[
+    Event | Decision | Retract | Checkpoint | Tombstone, Discriminator("type")
+]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Mapping
@@ -12,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from turnkeep.errors import TurnkeepError
 from turnkeep.hookspecs import Env
 from turnkeep.lease import TurnRules
+from turnkeep.log import jittered
+from turnkeep.manager import SessionManager
 from turnkeep.meta import TURN_TIMEOUT
-from turnkeep.session import SessionManager
 from turnkeep.store import SessionStore, Ttl, check_ttl
 from turnkeep.stores.on_loop import OnLoop
 from turnkeep.tokens.counter import TokenCounter
@@ -34,7 +37,8 @@ class Keeper:
 
     Parameters: `ttl` in seconds for sessions begun here (None: they last); `turn_timeout` seconds
     of silence after which a turn counts as dead; `on_conflict` "error" or "wait" where a turn is
-    running; `on_pending` "raise" or "reject" where calls wait for approval.
+    running; `on_pending` "raise" or "reject" where calls wait for approval; `sweep` seconds between
+    removals of expired sessions in the background (None: no such task).
     """
 
     def __init__(
@@ -46,8 +50,10 @@ class Keeper:
         turn_timeout: float = TURN_TIMEOUT,
         on_conflict: Literal["error", "wait"] = "error",
         on_pending: Literal["raise", "reject"] = "raise",
+        sweep: float | None = None,
     ) -> None:
         self._store = store
+        self._sweep = check_ttl(sweep)
         self._counter = counter
         self._ttl = check_ttl(ttl)
         self._rules = TurnRules(turn_timeout, on_conflict, on_pending).checked()
@@ -64,6 +70,7 @@ class Keeper:
             turn_timeout=chosen.turn_timeout,
             on_conflict=chosen.on_conflict,
             on_pending=chosen.on_pending,
+            sweep=chosen.sweep,
         )
         keeper._config = config
         return keeper
@@ -129,6 +136,10 @@ class Keeper:
         self._sessions = SessionManager(
             OnLoop(self._store), ttl=self._ttl, turn_timeout=self._rules.timeout
         )
+        if self._sweep is not None:
+            sweeping = asyncio.create_task(_sweep(self._sessions, self._sweep))
+            # Entered last, so it ends before the store that it works on is closed.
+            self._resources.push_async_callback(_ended, sweeping)
         return self
 
     async def __aexit__(
@@ -139,6 +150,25 @@ class Keeper:
     ) -> None:
         self._sessions = None
         await self._resources.__aexit__(kind, error, traceback)
+
+
+async def _sweep(sessions: SessionManager, interval: float) -> None:
+    """Remove expired sessions now and then; many keepers on one store do not do it at once."""
+    while True:
+        await asyncio.sleep(jittered(interval))
+        try:
+            removed = await sessions.purge()
+        except Exception as error:  # noqa: BLE001  # a store may raise anything; sweeping goes on
+            _logger.warning("expired sessions were not removed, tried again later: %s", error)
+        else:
+            if removed:
+                _logger.info("removed %d expired sessions", removed)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 def open_keeper(source: str | os.PathLike[str] | Mapping[str, Any] | None = None) -> Keeper:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
-from typing import Final, NamedTuple
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Final, NamedTuple, TypeVar, cast
 
 from turnkeep.codec import decode_event, encode_event
 from turnkeep.errors import (
@@ -21,6 +21,7 @@ from turnkeep.errors import (
 )
 from turnkeep.events import Event
 from turnkeep.store import (
+    ErasingStore,
     Head,
     Loaded,
     Record,
@@ -42,6 +43,7 @@ class Write(NamedTuple):
     events: Sequence[Event]
     meta: bytes | None
     state: bytes | None
+    base: int | None
 
 
 _NOTHING_WRITTEN: Final = (SessionConflict, SessionNotFound, StoreClosed)
@@ -96,7 +98,7 @@ class Log:
                     base=base,
                 )
             except StoreUnavailable:
-                self._cut = Write(events, meta, state)
+                self._cut = Write(events, meta, state, base)
                 if tries == len(RETRY_DELAYS):
                     raise
                 await asyncio.sleep(jittered(RETRY_DELAYS[tries]))
@@ -107,12 +109,34 @@ class Log:
                     raise
                 return self.head
             except BaseException:
-                self._cut = Write(events, meta, state)
+                self._cut = Write(events, meta, state, base)
                 raise
             else:
                 self._cut = None
                 stamp(events, self.head.seq)
                 return self.head
+
+    async def erase(
+        self, replacements: Mapping[int, bytes], *, meta: bytes | None, base: int
+    ) -> Head:
+        """Put other bytes in the place of records; for stores with the capability `erase`.
+
+        Raises SessionConflict where another writer was first; the same again does no harm.
+        """
+        assert self._cut is None, "settle first"
+        store = cast("ErasingStore", self.store)
+        commit_id = new_commit_id()
+        self.head = await patiently(
+            lambda: store.erase(
+                self.head.session_id,
+                replacements,
+                expected=self.head.revision,
+                commit_id=commit_id,
+                meta=meta,
+                base=base,
+            )
+        )
+        return self.head
 
     async def settle(self) -> Write | None:
         """Learn the outcome of a write whose answer was lost; give it if it had been kept.
@@ -155,7 +179,21 @@ class Log:
             return None
         if loaded.head.revision == ours:
             return loaded.head
-        return before._replace(revision=ours, seq=before.seq + size, meta=meta)
+        base = before.base if cut.base is None else cut.base
+        return before._replace(revision=ours, seq=before.seq + size, meta=meta, base=base)
+
+
+T = TypeVar("T")
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a call that is safe to repeat while the store is away, a few times."""
+    for delay in RETRY_DELAYS:
+        try:
+            return await call()
+        except StoreUnavailable:
+            await asyncio.sleep(jittered(delay))
+    return await call()
 
 
 def stamp(events: Sequence[Event], last: int) -> None:
@@ -181,15 +219,9 @@ async def begin(
 
     Raises SessionExists.
     """
-    for delay in (*RETRY_DELAYS, None):
-        try:
-            head = await store.create(session_id, user_id=user_id, ttl=ttl, commit_id=commit_id)
-        except StoreUnavailable:
-            if delay is None:
-                raise
-            await asyncio.sleep(jittered(delay))
-        else:
-            break
+    head = await patiently(
+        lambda: store.create(session_id, user_id=user_id, ttl=ttl, commit_id=commit_id)
+    )
     return Log(store, head)
 
 

@@ -22,6 +22,8 @@ class Meta(NamedTuple):
     """Fields of the session line it was imported from (source, model, tools …)."""
     imported: dict[str, Any] | None = None
     """`created`, `updated` as imported, and the `version` they hold for."""
+    forked: dict[str, Any] | None = None
+    """`session` and `seq` that it was forked from."""
     rest: dict[str, Any] = {}  # noqa: RUF012  # never changed, only replaced
 
     @classmethod
@@ -30,7 +32,13 @@ class Meta(NamedTuple):
         if not head.meta:
             return cls()
         rest = decode_object(head.meta, session_id=head.session_id, what="its meta")
-        return cls(rest.pop("turn", None), rest.pop("header", {}), rest.pop("imported", None), rest)
+        return cls(
+            rest.pop("turn", None),
+            rest.pop("header", {}),
+            rest.pop("imported", None),
+            rest.pop("forked", None),
+            rest,
+        )
 
     def encode(self, session_id: str) -> bytes:
         """Encode for the store. Raises ContentError for what is not JSON."""
@@ -41,6 +49,8 @@ class Meta(NamedTuple):
             fields["header"] = self.header
         if self.imported is not None:
             fields["imported"] = self.imported
+        if self.forked is not None:
+            fields["forked"] = self.forked
         return encode_object(fields, f"the meta of session {session_id!r}")
 
 

@@ -11,7 +11,7 @@ All methods are coroutines, and a store is used only on the event loop that open
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
@@ -270,6 +270,19 @@ def check_id(value: str, what: str = "session id") -> str:
     return value
 
 
+def scoped_id(app: str, user: str, session_id: str) -> str:
+    """Make one global session id of an application, a user and the user's own name for it.
+
+    Different triples never give the same id: `/` and `%` in them are written as `%2F` and `%25`.
+    Raises ContentError where the result would be longer than 512 bytes.
+    """
+    parts = (("application", app), ("user id", user), ("session id", session_id))
+    made = "/".join(
+        check_id(text, what).replace("%", "%25").replace("/", "%2F") for what, text in parts
+    )
+    return check_id(made, "scoped session id")
+
+
 def check_ttl(ttl: Ttl) -> Ttl:
     """Return a ttl if it is None or a number of seconds above 0, at most a century."""
     if ttl is None:
@@ -283,6 +296,19 @@ def check_limit(limit: int | None) -> None:
     """Refuse a limit that is no positive number."""
     if limit is not None and (isinstance(limit, bool) or limit < 1):
         raise ValueError(f"limit must be at least 1, not {limit!r}")
+
+
+def check_base(base: int, last: int) -> None:
+    """Refuse a base that is no record from 1 to `last`, nor 0 for none."""
+    if not 0 <= base <= last:
+        raise ValueError(f"base {base} is no record of 1 to {last}, nor 0 for none")
+
+
+def check_seqs(seqs: Iterable[int], last: int) -> None:
+    """Refuse seqs of which one is no record from 1 to `last`."""
+    for seq in seqs:
+        if not 1 <= seq <= last:
+            raise ValueError(f"there is no record {seq!r} to erase: they go from 1 to {last}")
 
 
 def new_incarnation() -> bytes:

@@ -12,17 +12,20 @@ from typing import Any
 from pydantic import ValidationError
 
 from turnkeep import formats
+from turnkeep.blobs import restore
 from turnkeep.codec import content_error, encode_event, encode_object
 from turnkeep.content import Item, ToolDefinition, compact_json
-from turnkeep.context import Context, standing_base
-from turnkeep.errors import ContentError, SessionNotFound
+from turnkeep.context import Context
+from turnkeep.errors import ContentError, CorruptSession, SessionNotFound
 from turnkeep.events import Event, author_of
 from turnkeep.formats.jsonl import SessionFile, read_sessions, write_session
+from turnkeep.history import standing_base
 from turnkeep.log import begin
+from turnkeep.manager import SessionManager
 from turnkeep.meta import Meta, times
 from turnkeep.optimize.steps import Repair
 from turnkeep.prepared import PreparedRequest
-from turnkeep.session import Session, SessionManager
+from turnkeep.session import Session
 from turnkeep.store import Head, SessionStore, Ttl
 from turnkeep.tokens.estimate import EstimateCounter
 
@@ -157,8 +160,15 @@ async def export_request(
     """Write the request that would be sent next, and what was repaired to make it valid."""
     session, head, meta = await _read(sessions, session_id)
     instructions = meta.header.get("instructions")
+
+    async def fetch(seq: int) -> Event:
+        if not 1 <= seq <= len(session.events):
+            raise CorruptSession(session_id, seq, "it is not there")
+        return session.events[seq - 1]
+
+    items = Context(session.events[max(head.base - 1, 0) :], base=head.base).items
     prepared = PreparedRequest.of_items(
-        Context(session.events, base=head.base).items,
+        [await restore(item, fetch, session_id=session_id) for item in items],
         instructions=instructions if isinstance(instructions, str) else "",
         tools=tools_of(meta.header, f"session {session_id!r}"),
         session_id=session_id,

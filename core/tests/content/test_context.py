@@ -1,8 +1,9 @@
 """What the events of a session leave standing."""
 
 from turnkeep.content import Message, Ref, ToolCall, ToolResult
-from turnkeep.context import Context, standing_base
+from turnkeep.context import Context
 from turnkeep.events import Checkpoint, Decision, Event, Placed, Retract
+from turnkeep.history import standing_base
 
 
 def user(text):

@@ -1,7 +1,7 @@
 """Whole sessions: the tutorial's API."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -326,3 +326,20 @@ async def test_a_listing_survives_notes_that_cannot_be_read():
     await manager.store.append("bad", [], expected=head.revision, commit_id=b"x", meta=b"[")
     infos, _ = await manager.list()
     assert {info.session_id: bool(info.problem) for info in infos} == {"good": False, "bad": True}
+
+
+async def test_a_session_expires_after_a_day_of_inactivity():
+    """The tutorial's exercise: each save begins the 24 hours anew; then it is not found."""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    sessions = SessionManager(MemoryStore(clock=lambda: now), ttl=24 * 3600)
+    session = await sessions.create("s")
+    now += timedelta(hours=23)
+    session.events.append(Event(content=[Message(role="user", content="Hi")]))
+    await sessions.save(session)
+    now += timedelta(hours=23)
+    assert await sessions.get("s") is not None
+    now += timedelta(hours=1)
+    assert await sessions.get("s") is None
+    assert [info async for info in sessions.all()] == []
+    assert await sessions.purge() == 1
+    assert (await sessions.create("s")).events == []

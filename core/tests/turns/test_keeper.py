@@ -1,12 +1,13 @@
 """Opening and closing what the configuration names."""
 
+import asyncio
 import logging
 from contextlib import asynccontextmanager
 
 import pytest
 
 import turnkeep
-from turnkeep import Keeper, Message, TurnkeepError
+from turnkeep import Keeper, Message, StoreUnavailable, TurnkeepError
 from turnkeep import config as config_module
 from turnkeep.builtin import NoOptions
 from turnkeep.hookspecs import CounterSpec, StoreSpec
@@ -100,3 +101,32 @@ async def test_a_failing_part_closes_the_others(opened):
         async with turnkeep.open({"session": {"store": "x"}}):
             pass
     assert order == ["open store", "open counter", "close store"]
+
+
+async def test_expired_sessions_are_swept_in_the_background(caplog):
+    """They are removed while the keeper is open, and a store that is away only delays it."""
+
+    class Away(MemoryStore):
+        purges = 0
+
+        async def purge(self, *, limit=1000):
+            self.purges += 1
+            if self.purges == 1:
+                raise StoreUnavailable("the store is away")
+            return await super().purge(limit=limit)
+
+    store = Away()
+    async with turnkeep.Keeper(store=store, ttl=0.01, sweep=0.01) as keep:
+        await keep.sessions.create("s")
+        while store._sessions:
+            await asyncio.sleep(0.01)
+    assert "tried again later: the store is away" in caplog.text
+    swept = store.purges
+    await asyncio.sleep(0.05)
+    assert store.purges == swept  # it ended with the keeper
+
+
+def test_a_sweep_is_a_time_above_zero():
+    """Like a ttl."""
+    with pytest.raises(ValueError, match="seconds above 0"):
+        turnkeep.Keeper(store=MemoryStore(), sweep=0)

@@ -4,20 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from turnkeep.cli.table import printable
+from turnkeep.cli.table import local_time, printable
 from turnkeep.content import (
     Item,
     Message,
     Opaque,
     Reasoning,
+    Ref,
     ToolCall,
     compact_json,
     message_text,
     result_text,
 )
-from turnkeep.events import Checkpoint, Decision, Event, Retract
+from turnkeep.events import Checkpoint, Decision, Event, Retract, Tombstone
+from turnkeep.session import SessionInfo
 
 WIDTH = 100
+
+
+def describe_session(info: SessionInfo, *, at: int | None = None) -> str:
+    """Write what is known of a session as one line; `at`: of it as it was after that event."""
+    words = printable(info.session_id)
+    if info.user_id:
+        words += f", user {printable(info.user_id)}"
+    times = f"{local_time(info.created_at)} to {local_time(info.updated_at)}"
+    words += f": {info.events} events, {times}"
+    if info.forked:
+        origin = printable(str(info.forked.get("session")))
+        words += f", forked from {origin} at event {info.forked.get('seq')}"
+    return words if at is None else f"{words}; as it was after event {at}"
+
+
+def describe_entry(ref: Ref, item: Item, *, full: bool = False) -> Iterator[str]:
+    """Write an item of a context as a line that begins with its identity, SEQ.INDEX."""
+    head, text = _describe(item)
+    shown = printable(text, keep="\n\t") if full else _cut(text)
+    yield f"{f'{ref.seq}.{ref.index}':>7} {printable(head)} {shown}".rstrip()
 
 
 def describe_event(event: Event, *, full: bool = False) -> Iterator[str]:
@@ -37,6 +59,9 @@ def describe_event(event: Event, *, full: bool = False) -> Iterator[str]:
         yield printable(f"{label} {event.author} took back {what}")
     elif isinstance(event, Checkpoint):
         yield f"{label} checkpoint of {len(event.contents)} items"
+    elif isinstance(event, Tombstone):
+        why = f": {event.reason}" if event.reason else ""
+        yield printable(f"{label} {event.author} ({event.was}, erased{why})")
     for item in event.content:
         head, text = _describe(item)
         partial = " (cut off)" if event.partial else ""

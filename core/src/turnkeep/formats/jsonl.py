@@ -47,10 +47,10 @@ LINE_FIELDS: Final[Mapping[str, type]] = {
     "item_extra": dict,
 }
 WHOLE_FIELDS: Final = ("event", "seq", *FIRST_LINE_FIELDS)
-EVENT_TYPES: Final = ("event", "decision", "retract", "checkpoint")
+EVENT_TYPES: Final = ("event", "decision", "retract", "checkpoint", "tombstone")
 ITEM_TYPES: Final = ("message", "tool_call", "tool_result", "reasoning", "opaque")
 
-_TIMES: Final = frozenset({"timestamp", "created", "updated"})
+_TIMES: Final = frozenset({"timestamp", "created", "updated", "erased_at"})
 _TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}")
 
 _ITEM: Final[TypeAdapter[Item]] = TypeAdapter(Item)

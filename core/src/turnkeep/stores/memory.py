@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -23,8 +23,10 @@ from turnkeep.store import (
     Record,
     Revision,
     Ttl,
+    check_base,
     check_id,
     check_limit,
+    check_seqs,
     check_ttl,
     new_incarnation,
 )
@@ -43,7 +45,7 @@ class MemoryStore:
     """A `SessionStore` in a dictionary. `clock` gives the store's time, aware UTC."""
 
     name: Final = "memory"
-    capabilities: Final = frozenset({Capability.LIST_ALL})
+    capabilities: Final = frozenset({Capability.LIST_ALL, Capability.FORK, Capability.ERASE})
     durability: Final[Durability] = "none"
 
     def __init__(self, *, clock: Callable[[], datetime] = utc_now) -> None:
@@ -120,20 +122,83 @@ class MemoryStore:
             return head
         if head.revision != expected:
             raise SessionConflict(session_id, head)
+        check_base(head.base if base is None else base, head.seq + len(records))
         lasting = head.ttl if isinstance(ttl, Keep) else check_ttl(ttl)
+        data = [bytes(record.data) for record in records]  # may fail: before anything is changed
         found.head = head._replace(
             revision=Revision(head.revision.incarnation, head.revision.version + 1),
-            seq=head.seq + len(records),
+            seq=head.seq + len(data),
             base=head.base if base is None else base,
             meta=head.meta if meta is None else meta,
             updated=now,
             expires=_expiry(now, lasting),
             ttl=lasting,
         )
-        found.records += [bytes(record.data) for record in records]
+        found.records += data
         found.state = found.state if state is None else state
         found.commit_id = commit_id
         return found.head
+
+    async def fork(
+        self,
+        session_id: str,
+        new_id: str,
+        *,
+        upto: int,
+        incarnation: bytes,
+        user_id: str | None = None,
+        state: bytes = b"{}",
+        meta: bytes = b"",
+        base: int = 0,
+        ttl: Ttl = None,
+        commit_id: bytes,
+    ) -> Head:
+        """Copy a session into a new one; see `ForkingStore.fork`."""
+        self._check_open()
+        now = self._now()
+        made = self._find(check_id(new_id), now)
+        if made is not None and made.created_by == commit_id and made.head.revision.version == 0:
+            return made.head
+        if (source := self._find(check_id(session_id), now)) is None:
+            raise SessionNotFound(session_id)
+        if source.head.revision.incarnation != incarnation or source.head.seq < upto:
+            raise SessionConflict(session_id, source.head)
+        check_base(base, upto)
+        head = await self.create(new_id, user_id=user_id, state=state, ttl=ttl, commit_id=commit_id)
+        made = self._sessions[new_id]
+        made.records = source.records[:upto]
+        made.head = head._replace(seq=upto, meta=meta, base=base)
+        return made.head
+
+    async def erase(
+        self,
+        session_id: str,
+        replacements: Mapping[int, bytes],
+        *,
+        expected: Revision,
+        commit_id: bytes,
+        meta: bytes | None = None,
+        state: bytes | None = None,
+        base: int | None = None,
+    ) -> Head:
+        """Put other bytes in the place of records; see `ErasingStore.erase`."""
+        self._check_open()
+        found = self._find(check_id(session_id), self._now())
+        if found is not None and found.commit_id != commit_id and found.head.revision == expected:
+            check_seqs(replacements, found.head.seq)
+        head = await self.append(
+            session_id,
+            [],
+            expected=expected,
+            commit_id=commit_id,
+            meta=meta,
+            state=state,
+            base=base,
+        )
+        records = self._sessions[session_id].records
+        for seq, data in replacements.items():
+            records[seq - 1] = bytes(data)
+        return head
 
     async def delete(self, session_id: str, *, expected: Revision | None = None) -> bool:
         """Remove a session; see `SessionStore.delete`."""
@@ -150,6 +215,8 @@ class MemoryStore:
     ) -> Page:
         """Page through sessions; see `SessionStore.list`."""
         self._check_open()
+        if user_id is not None:
+            check_id(user_id, "user id")
         check_limit(limit)
         now = self._now()
         heads = sorted(
@@ -179,8 +246,14 @@ class MemoryStore:
         return len(gone)
 
     async def close(self) -> None:
-        """Refuse further calls. What was kept is gone with the object."""
+        """Refuse further calls. What was kept is gone with the last handle."""
         self._closed = True
+
+    def handle(self, *, clock: Callable[[], datetime] | None = None) -> MemoryStore:
+        """Give a second store on the same sessions, which is closed by itself."""
+        other = MemoryStore(clock=clock or self._clock)
+        other._sessions = self._sessions
+        return other
 
     def snapshot(self) -> Sequence[Loaded]:
         """Read every live session whole, without a loop: for the tutorial's `_sessions`."""

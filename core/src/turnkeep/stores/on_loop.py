@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from turnkeep.store import SessionStore
+from turnkeep.store import Capability, SessionStore
 
 
 class OnLoop:
@@ -30,6 +30,9 @@ class OnLoop:
         self.list = self._passing(store.list)
         self.purge = self._passing(store.purge)
         self.close = self._passing(store.close)
+        for power in (Capability.FORK, Capability.ERASE):
+            if power in store.capabilities:  # the method has the capability's name
+                setattr(self, power, self._passing(getattr(store, power)))
 
     def _passing(
         self, method: Callable[..., Coroutine[Any, Any, Any]]

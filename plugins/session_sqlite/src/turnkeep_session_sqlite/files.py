@@ -84,6 +84,22 @@ def open_reader(location: Location) -> sqlite3.Connection:
     return connection
 
 
+def empty_log(location: Location) -> bool:
+    """Copy the write-ahead log into the file and empty it; False if readers are in the way.
+
+    So nothing is left in it of what was overwritten (https://sqlite.org/pragma.html#pragma_wal_checkpoint).
+    """
+    try:
+        connection = _connect(location)
+        try:
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise explain(error, location) from error
+    return not busy
+
+
 def primary_code(error: BaseException) -> int:
     """Give SQLite's primary result code, 0 where the error has none (https://sqlite.org/rescode.html)."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

@@ -15,7 +15,7 @@ from turnkeep.store import Capability
 if TYPE_CHECKING:
     from turnkeep_session_sqlite.store import SqliteStore
 
-CAPABILITIES: Final = frozenset({Capability.LIST_ALL})
+CAPABILITIES: Final = frozenset({Capability.LIST_ALL, Capability.FORK, Capability.ERASE})
 
 
 class SqliteOptions(BaseModel):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from turnkeep.errors import CorruptSession, SessionConflict, SessionNotFound
-from turnkeep.store import Head, Keep, Revision
+from turnkeep.errors import CorruptSession, SessionConflict, SessionExists, SessionNotFound
+from turnkeep.store import Head, Keep, Revision, check_base
 from turnkeep_session_sqlite import statements
 from turnkeep_session_sqlite.rows import Row, expiry
 
@@ -95,8 +95,7 @@ class Change:
     def _update(self, connection: sqlite3.Connection, old: Row, now: int) -> Row | None:
         """Write the head and give its row; None if the row is not the old one any more."""
         new = self._changed(old, now)
-        if not 0 <= new.base <= new.seq:
-            raise ValueError(f"base {new.base} is no record of 1 to {new.seq}, nor 0 for none")
+        check_base(new.base, new.seq)
         values = (new.version, new.seq, new.base, new.meta, now, self.commit_id)
         where = (old.k, old.version, old.incarnation, old.commit_id)
         if new.ttl is None and old.ttl is None:
@@ -112,6 +111,54 @@ def find(connection: sqlite3.Connection, session_id: str) -> Row | None:
     """Read a session's row, be it expired or not."""
     found = connection.execute(statements.HEAD, (session_id,)).fetchone()
     return None if found is None else Row._make(found)
+
+
+def begun(
+    connection: sqlite3.Connection, session_id: str, now: int, commit_id: bytes
+) -> Row | None:
+    """Give the session that this very call began before; None if it is to be begun.
+
+    Raises SessionExists for another one of this id.
+    """
+    found = find(connection, session_id)
+    if found is None or found.expired(now):
+        return None
+    if found.version == 0 and found.commit_id == commit_id:
+        return found
+    raise SessionExists(session_id)
+
+
+def begin(connection: sqlite3.Connection, row: Row, state: bytes) -> Row:
+    """Store the row of a new session (its `k` does not count), or find it begun by this call."""
+    if (done := begun(connection, row.id, row.created, row.commit_id)) is not None:
+        return done
+    if (expired := find(connection, row.id)) is not None:
+        remove(connection, expired.k)
+    k = connection.execute(statements.CREATE, row[1:]).lastrowid
+    assert k is not None
+    connection.execute(statements.CREATE_STATE, (k, state))
+    return row._replace(k=k)
+
+
+def copy(connection: sqlite3.Connection, source: Row, target: Row) -> None:
+    """Give a new session the records of another, as many as its row says it has."""
+    values = (target.k, source.k, target.seq)
+    if connection.execute(statements.COPY_RECORDS, values).rowcount != target.seq:
+        seq = _first_fault(connection, source.k, 1, target.seq)
+        raise CorruptSession(source.id, seq, "it is missing in the file")
+
+
+def replace(connection: sqlite3.Connection, row: Row, data: Mapping[int, bytes]) -> None:
+    """Overwrite records, leaving nothing of the old bytes in the pages that they stood in."""
+    (before,) = connection.execute(statements.SECURE_DELETE).fetchone()
+    connection.execute(f"{statements.SECURE_DELETE} = ON").fetchone()
+    try:
+        for seq, each in data.items():
+            done = connection.execute(statements.REPLACE_RECORD, (each, row.k, seq))
+            if done.rowcount != 1:
+                raise CorruptSession(row.id, seq, "it is missing in the file")
+    finally:
+        connection.execute(f"{statements.SECURE_DELETE} = {int(before)}").fetchone()
 
 
 def remove(connection: sqlite3.Connection, k: int) -> None:

@@ -7,14 +7,15 @@ are the machine's clock in whole milliseconds; order never depends on them.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
-from turnkeep.errors import CorruptSession, SessionConflict, SessionExists, StoreClosed
+from turnkeep.errors import CorruptSession, SessionConflict, SessionNotFound, StoreClosed
 from turnkeep.store import (
     KEEP,
     Capability,
@@ -27,18 +28,32 @@ from turnkeep.store import (
     Record,
     Revision,
     Ttl,
+    check_base,
     check_id,
     check_limit,
+    check_seqs,
     new_incarnation,
 )
 from turnkeep_session_sqlite import statements
 from turnkeep_session_sqlite.database import Database, acquire, check_process, release
-from turnkeep_session_sqlite.files import Location
+from turnkeep_session_sqlite.files import Location, empty_log
 from turnkeep_session_sqlite.jobs import Queue, Work, submit
-from turnkeep_session_sqlite.records import Change, Clock, find, read, remove
+from turnkeep_session_sqlite.plugin import CAPABILITIES
+from turnkeep_session_sqlite.records import (
+    Change,
+    Clock,
+    begin,
+    begun,
+    copy,
+    find,
+    read,
+    remove,
+    replace,
+)
 from turnkeep_session_sqlite.rows import Row, expiry, moment, ttl_ms
 
 T = TypeVar("T")
+_logger = logging.getLogger("turnkeep.session_sqlite")
 
 PURGE_SESSIONS: Final = 100
 PURGE_RECORDS: Final = 5000
@@ -55,7 +70,7 @@ class SqliteStore:
     """A `SessionStore` in a SQLite file; see there for what each method promises."""
 
     name: str = "sqlite"
-    capabilities: frozenset[Capability] = frozenset({Capability.LIST_ALL})
+    capabilities: frozenset[Capability] = CAPABILITIES
 
     def __init__(self, database: Database, *, clock: Clock = clock_ms) -> None:
         """Take over a database acquired by the caller; `close` releases it."""
@@ -105,13 +120,6 @@ class SqliteStore:
 
         def work(connection: sqlite3.Connection) -> Head:
             now = self._clock()
-            found = find(connection, session_id)
-            if found is not None:
-                if not found.expired(now):
-                    if found.version == 0 and found.commit_id == commit_id:
-                        return found.head()
-                    raise SessionExists(session_id)
-                remove(connection, found.k)
             row = Row(
                 k=0,
                 id=session_id,
@@ -127,9 +135,7 @@ class SqliteStore:
                 ttl=lifetime,
                 commit_id=commit_id,
             )
-            k = connection.execute(statements.CREATE, row[1:]).lastrowid
-            connection.execute(statements.CREATE_STATE, (k, state))
-            return row.head()
+            return begin(connection, row, state).head()
 
         return await self._write(work)
 
@@ -189,6 +195,104 @@ class SqliteStore:
             ttl=ttl if isinstance(ttl, Keep) else ttl_ms(ttl),
         )
         return await self._write(partial(change.apply, self._clock, self._database.writer.rows))
+
+    async def fork(
+        self,
+        session_id: str,
+        new_id: str,
+        *,
+        upto: int,
+        incarnation: bytes,
+        user_id: str | None = None,
+        state: bytes = b"{}",
+        meta: bytes = b"",
+        base: int = 0,
+        ttl: Ttl = None,
+        commit_id: bytes,
+    ) -> Head:
+        """Copy a session inside the file; see `ForkingStore.fork`."""
+        check_id(session_id)
+        check_id(new_id)
+        if user_id is not None:
+            check_id(user_id, "user id")
+        check_base(base, upto)
+        lifetime = ttl_ms(ttl)
+        new_life = new_incarnation()
+
+        def work(connection: sqlite3.Connection) -> Head:
+            now = self._clock()
+            if (done := begun(connection, new_id, now, commit_id)) is not None:
+                return done.head()
+            source = find(connection, session_id)
+            if source is None or source.expired(now):
+                raise SessionNotFound(session_id)
+            if source.incarnation != incarnation or source.seq < upto:
+                raise SessionConflict(session_id, source.head())
+            row = Row(
+                k=0,
+                id=new_id,
+                user_id=user_id,
+                incarnation=new_life,
+                version=0,
+                seq=upto,
+                base=base,
+                meta=meta,
+                created=now,
+                updated=now,
+                expires=expiry(now, lifetime),
+                ttl=lifetime,
+                commit_id=commit_id,
+            )
+            made = begin(connection, row, state)
+            copy(connection, source, made)
+            return made.head()
+
+        return await self._write(work)
+
+    async def erase(
+        self,
+        session_id: str,
+        replacements: Mapping[int, bytes],
+        *,
+        expected: Revision,
+        commit_id: bytes,
+        meta: bytes | None = None,
+        state: bytes | None = None,
+        base: int | None = None,
+    ) -> Head:
+        """Overwrite records, in the write-ahead log too; see `ErasingStore.erase`."""
+        check_id(session_id)
+        data = {seq: bytes(each) for seq, each in replacements.items()}
+        change = Change(
+            session_id=session_id,
+            data=[],
+            expected=expected,
+            commit_id=commit_id,
+            meta=meta,
+            state=state,
+            base=base,
+            ttl=KEEP,
+        )
+
+        def work(connection: sqlite3.Connection) -> Head:
+            row = find(connection, session_id)
+            if row is not None and row.revision() == expected:
+                check_seqs(data, row.seq)
+            head = change.apply(self._clock, self._database.writer.rows, connection)
+            if row is not None:
+                replace(connection, row, data)
+            return head
+
+        head = await self._write(work)
+        location = self._database.location
+        if not await asyncio.to_thread(empty_log, location):
+            _logger.warning(
+                "%s: what was erased from session %r stays in the write-ahead log until the next "
+                "checkpoint, because a reader holds it; close other readers and erase again",
+                location.path,
+                session_id,
+            )
+        return head
 
     async def delete(self, session_id: str, *, expected: Revision | None = None) -> bool:
         """Remove a session; see `SessionStore.delete`."""

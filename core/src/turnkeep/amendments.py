@@ -1,0 +1,241 @@
+"""Amendments: taking back, going back, forking, erasing — on whole sessions of any store.
+
+Each reads the whole log, as it must: what stood at an event is known from everything before it. A
+turn that is running is not disturbed (SessionBusy); one whose process died is closed on the way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, cast
+
+from turnkeep.codec import decode_event, decode_object, encode_event, encode_object
+from turnkeep.content import Ref, compact_json
+from turnkeep.errors import ContentError, SessionExists, SessionNotFound, StoreError
+from turnkeep.events import Checkpoint, Decision, Event, Retract, Tombstone
+from turnkeep.history import standing_base, state_at
+from turnkeep.log import Log, begin, patiently, read_records
+from turnkeep.meta import Meta, check_free
+from turnkeep.store import Capability, ForkingStore, Head, Loaded, SessionStore, check_id
+
+
+class Whole(NamedTuple):
+    """A session as it was read: everything there is of it."""
+
+    log: Log
+    meta: Meta
+    state: dict[str, Any]
+    events: list[Event]
+    now: datetime
+    """The store's clock as the reading began."""
+
+
+async def read_whole(store: SessionStore, session_id: str, *, user_id: str | None = None) -> Whole:
+    """Read a session with all its events, not touching a turn that runs.
+
+    Raises SessionNotFound, also where the session belongs to another user.
+    """
+    read = await read_records(store, check_id(session_id), after=0)
+    if read is None or (user_id is not None and read[0].head.user_id != user_id):
+        raise SessionNotFound(session_id)
+    loaded, records = read
+    return Whole(
+        Log(store, loaded.head),
+        Meta.of(loaded.head),
+        decode_object(loaded.state, session_id=session_id, what="its state"),
+        [decode_event(each, seq, session_id=session_id) for seq, each in enumerate(records, 1)],
+        loaded.now,
+    )
+
+
+async def retract(
+    store: SessionStore,
+    session_id: str,
+    *,
+    items: Iterable[Ref] = (),
+    after: int | None = None,
+    author: str,
+    user_id: str | None,
+    turn_timeout: float,
+) -> Event:
+    """Append a Retract, with the state and the base that hold from then on.
+
+    Raises ContentError for an event or item that is not there.
+    """
+    whole = await _free(store, session_id, user_id, turn_timeout)
+    events = whole.events
+    refs = [Ref(*ref) for ref in items]
+    _check_targets(whole, refs, after)
+    event = Retract(author=author, items=refs, after=after).stored_as(len(events) + 1)
+    state = None
+    if after is not None:
+        before = dict(state_at(events, after, whole.state))
+        if before != whole.state:
+            state = encode_object(before, f"state of session {session_id!r}")
+            event.carrying(before)
+    await whole.log.append(
+        [event],
+        meta=_closed(whole.meta, session_id),
+        state=state,
+        base=standing_base([*events, event]),
+    )
+    return event
+
+
+async def fork(
+    store: SessionStore,
+    session_id: str,
+    new_id: str,
+    *,
+    at: int | None,
+    user_id: str | None,
+) -> Head:
+    """Begin a session with a copy of another one's events, up to and with `at` (None: all).
+
+    The same fork again completes one that was cut off; SessionExists once the new session has
+    gone on. Raises ContentError for an event that is not there.
+    """
+    check_id(new_id)
+    whole = await read_whole(store, session_id, user_id=user_id)
+    source = whole.log.head
+    at = source.seq if at is None else at
+    check_seq(whole, at)
+    events = whole.events[:at]
+    state = encode_object(state_at(whole.events, at, whole.state), f"state of session {new_id!r}")
+    base = standing_base(events)
+    origin = {"session": session_id, "seq": at}
+    meta = Meta(header=whole.meta.header, forked=origin).encode(new_id)
+    incarnation = source.revision.incarnation
+    key = hashlib.blake2b(
+        compact_json([session_id, new_id, at, incarnation.hex()]).encode(), digest_size=16
+    ).digest()
+    if Capability.FORK in store.capabilities:
+        forking = cast("ForkingStore", store)
+        return await patiently(
+            lambda: forking.fork(
+                session_id,
+                new_id,
+                upto=at,
+                incarnation=incarnation,
+                user_id=source.user_id,
+                state=state,
+                meta=meta,
+                base=base,
+                ttl=source.ttl,
+                commit_id=key,
+            )
+        )
+    try:
+        log = await begin(store, new_id, user_id=source.user_id, ttl=source.ttl, commit_id=key)
+    except SessionExists:
+        found = await store.load(new_id, limit=1)
+        if (
+            isinstance(found, Loaded)
+            and found.head.revision.version == 1
+            and found.head.meta == meta
+        ):
+            return found.head  # done before, and nothing has come since
+        raise
+    return await log.append(events, meta=meta, state=state, base=base)
+
+
+async def erase(
+    store: SessionStore,
+    session_id: str,
+    seqs: Iterable[int],
+    *,
+    reason: str | None,
+    user_id: str | None,
+    turn_timeout: float,
+) -> Sequence[int]:
+    """Put tombstones in the place of events and of what repeats them; give the seqs of all.
+
+    What repeats them: decisions on their calls, and checkpoints made after the first of them.
+    Raises StoreError where the store cannot erase, ContentError for an event that is not there.
+    """
+    if Capability.ERASE not in store.capabilities:
+        raise StoreError(
+            f"the {store.name} store cannot erase single events; delete session {session_id!r} "
+            "whole, or move to a store with the capability `erase`"
+        )
+    whole = await _free(store, session_id, user_id, turn_timeout)
+    wanted = sorted(set(seqs))
+    for seq in wanted:
+        check_seq(whole, seq, first=1)
+    events = list(whole.events)
+    gone = [event for event in events if _repeats(event, wanted)]
+    stones = {
+        event.seq or 0: _tombstone(event, reason) for event in gone if type(event) is not Tombstone
+    }
+    for seq, stone in stones.items():
+        events[seq - 1] = stone
+    if stones:
+        await whole.log.erase(
+            {seq: encode_event(stone) for seq, stone in stones.items()},
+            meta=_closed(whole.meta, session_id),
+            base=standing_base(events),
+        )
+    return sorted(stones)
+
+
+async def _free(
+    store: SessionStore, session_id: str, user_id: str | None, turn_timeout: float
+) -> Whole:
+    """Read a session that is about to be amended. Raises SessionBusy while a turn of it runs."""
+    whole = await read_whole(store, session_id, user_id=user_id)
+    if busy := check_free(whole.log.head, whole.meta, whole.now, turn_timeout):
+        raise busy
+    return whole
+
+
+def _closed(meta: Meta, session_id: str) -> bytes | None:
+    """Give the meta without the turn that died; None if it need not change."""
+    return None if meta.turn is None else meta._replace(turn=None).encode(session_id)
+
+
+def check_seq(whole: Whole, seq: int, *, first: int = 0) -> None:
+    """Refuse a seq that the session does not have; 0 stands for before the first event."""
+    last = len(whole.events)
+    if isinstance(seq, bool) or not isinstance(seq, int) or not first <= seq <= last:
+        raise ContentError(
+            f"session {whole.log.head.session_id!r} has no event {seq!r}: name one from {first} to "
+            f"{last}" + (" (0: before the first)" if first == 0 else "")
+        )
+
+
+def _check_targets(whole: Whole, refs: Sequence[Ref], after: int | None) -> None:
+    name = f"session {whole.log.head.session_id!r}"
+    if bool(refs) == (after is not None):
+        raise ContentError(f"{name}: name either items to take back, or an event to go back to")
+    if after is not None:
+        check_seq(whole, after)
+    for seq, index in refs:
+        check_seq(whole, seq, first=1)
+        size = len(whole.events[seq - 1].content)
+        if not 0 <= index < size:
+            raise ContentError(
+                f"{name}: event {seq} has no item {index}; it holds {size}, counted from 0"
+            )
+
+
+def _repeats(event: Event, wanted: Sequence[int]) -> bool:
+    """Say whether an event is to be erased, or holds what is."""
+    seq = event.seq or 0
+    if seq in wanted:
+        return True
+    if isinstance(event, Decision):
+        return event.call.seq in wanted
+    return isinstance(event, Checkpoint) and bool(wanted) and seq > wanted[0]
+
+
+def _tombstone(event: Event, reason: str | None) -> Tombstone:
+    return Tombstone(
+        id=event.id,
+        execution_id=event.execution_id,
+        timestamp=event.timestamp,
+        author=event.author,
+        was=event.type,
+        reason=reason,
+    ).stored_as(event.seq)

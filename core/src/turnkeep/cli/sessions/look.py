@@ -1,0 +1,95 @@
+"""`sessions list` and `sessions show`: what the store holds."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from turnkeep.cli.sessions.store import on_store
+
+if TYPE_CHECKING:
+    from turnkeep.keeper import Keeper
+
+
+def register(actions: Any) -> None:
+    """Add the two."""
+    listing = actions.add_parser("list", help="list sessions, newest first")
+    listing.add_argument("--user", help="only this user's")
+    on_store(listing, _list, json=True)
+
+    show = actions.add_parser("show", help="show one session")
+    show.add_argument("id", metavar="ID")
+    show.add_argument(
+        "--at", type=int, metavar="N", help="as it was after event N (0: before the first)"
+    )
+    show.add_argument(
+        "--context", action="store_true", help="only what the next request is made of"
+    )
+    show.add_argument("--full", action="store_true", help="do not shorten long texts")
+    on_store(show, _show, json=True)
+
+
+async def _list(args: argparse.Namespace, keep: Keeper) -> int:
+    import json
+
+    from turnkeep.cli.table import local_time, printable, table
+
+    infos = [info async for info in keep.sessions.all(user_id=args.user)]
+    if args.json:
+        print(json.dumps({"sessions": [info.model_dump(mode="json") for info in infos]}, indent=2))
+        return 0
+    if not infos:
+        print("no sessions yet")
+        return 0
+    rows = [
+        (
+            printable(info.session_id),
+            printable(info.user_id or "-"),
+            info.events,
+            local_time(info.updated_at),
+            "a turn is running" if info.busy else "",
+        )
+        for info in infos
+    ]
+    print(table(("SESSION", "USER", "EVENTS", "UPDATED", ""), rows))
+    return 0
+
+
+async def _show(args: argparse.Namespace, keep: Keeper) -> int:
+    import json
+
+    from turnkeep.cli.show import describe_entry, describe_event, describe_session
+    from turnkeep.context import Context
+    from turnkeep.errors import SessionNotFound
+    from turnkeep.history import standing_base
+    from turnkeep.session import describe
+
+    head = await keep.sessions.head(args.id)
+    if head is None:
+        raise SessionNotFound(args.id)
+    info = describe(head)
+    past = await keep.sessions.at(args.id, head.seq if args.at is None else args.at)
+    events = past.events
+    entries = None
+    if args.context:
+        base = standing_base(events)
+        entries = Context(events[max(base - 1, 0) :], base=base).entries
+    if args.json:
+        said = {**info.model_dump(mode="json"), "at": len(events), "state": past.state}
+        if entries is None:
+            said["log"] = [{"seq": event.seq, **event.model_dump(mode="json")} for event in events]
+        else:
+            said["context"] = [
+                {"seq": ref.seq, "index": ref.index, "item": item.model_dump(mode="json")}
+                for ref, item in entries
+            ]
+        print(json.dumps(said, indent=2))
+        return 0
+    print(describe_session(info, at=args.at))
+    if entries is None:
+        lines = (line for event in events for line in describe_event(event, full=args.full))
+    else:
+        lines = (line for entry in entries for line in describe_entry(*entry, full=args.full))
+    for line in lines:
+        print(line)
+    return 0

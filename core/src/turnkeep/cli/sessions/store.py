@@ -1,0 +1,46 @@
+"""What every `sessions` command shares: the configured store, opened around it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from turnkeep.keeper import Keeper
+
+Command = Callable[[argparse.Namespace, "Keeper"], Awaitable[int]]
+
+
+def on_store(parser: argparse.ArgumentParser, command: Command, *, json: bool = False) -> None:
+    """Let a parser run a command on the configured keeper; `json` adds the option `--json`."""
+    parser.add_argument("--config", metavar="TOML", help="default: the turnkeep.toml found")
+    if json:
+        parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=lambda args: _run(args, command))
+
+
+def _run(args: argparse.Namespace, command: Command) -> int:
+    import asyncio
+
+    return asyncio.run(_opened(args, command))
+
+
+async def _opened(args: argparse.Namespace, command: Command) -> int:
+    async with _lasting(args) as keep:
+        return await command(args, keep)
+
+
+def _lasting(args: argparse.Namespace) -> Keeper:
+    """Make the configured keeper; refuse one whose sessions would end with this command."""
+    from turnkeep.config import load_config
+    from turnkeep.errors import ConfigError
+    from turnkeep.keeper import Keeper
+
+    config = load_config(args.config)
+    if config.store.name == "memory":
+        raise ConfigError(
+            f"{config.source}: sessions would be kept in memory and end with this command; write "
+            '[session] store = "sqlite" into turnkeep.toml, or give --config'
+        )
+    return Keeper.from_config(config)

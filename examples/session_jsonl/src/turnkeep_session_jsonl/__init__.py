@@ -1,0 +1,1 @@
+"""turnkeep sessions in JSONL files: the example of a third-party store."""

@@ -1,0 +1,75 @@
+"""The tutorial for authors of stores: its blocks, put together, are the example, and each step runs."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "examples" / "session_jsonl"
+PAGE = ROOT / "docs" / "writing-a-store.md"
+FENCE = re.compile(r"^```(\w+) (file=\S+|run|output)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+STEPS = [(match[2], match[3]) for match in FENCE.finditer(PAGE.read_text(encoding="utf-8"))]
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory):
+    """A folder in which a new author has followed the page; gives it and what each step printed."""
+    folder = tmp_path_factory.mktemp("author")
+    printed = []
+    for what, body in STEPS:
+        if what == "run":
+            printed.append(python(folder, "-c", body))
+        elif what.startswith("file="):
+            file = folder / what.removeprefix("file=")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            before = file.read_text() + "\n" if file.exists() else ""
+            file.write_text(before + body)
+    (folder / "src" / "turnkeep_session_jsonl" / "py.typed").touch()
+    return folder, printed
+
+
+def python(folder, *args):
+    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
+    done = subprocess.run(
+        [sys.executable, *args], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def files(folder):
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        path
+        for path in found
+        if path.suffix in {".py", ".toml", ".typed"} and "__pycache__" not in path.parts
+    )
+
+
+def test_each_step_prints_what_the_page_says(walked):
+    """The scripts between the blocks run on the store as far as it has grown."""
+    _, printed = walked
+    assert printed == [body for what, body in STEPS if what == "output"]
+    assert len(printed) == 2
+
+
+def test_the_result_is_the_example(walked):
+    """Nothing more and nothing less."""
+    folder, _ = walked
+    assert files(folder) == files(EXAMPLE)
+    for path in files(EXAMPLE):
+        assert (folder / path).read_text() == (EXAMPLE / path).read_text(), path
+
+
+def test_it_passes_the_suite(walked, tmp_path):
+    """The short tests of the conformance suite, run as the page says."""
+    folder = tmp_path / "author"
+    shutil.copytree(walked[0], folder)
+    said = python(folder, "-m", "pytest", "-q", "-m", "not prove", "-p", "no:cacheprovider")
+    assert "failed" not in said
+    assert "store: jsonl; durability power; capabilities: list_all" in said
