@@ -1,6 +1,5 @@
 """Files that vanish, change or stay locked under an open store, and logs that were damaged."""
 
-import asyncio
 import re
 import signal
 import sqlite3
@@ -9,11 +8,22 @@ import time
 import pytest
 
 from turnkeep.errors import StoreUnavailable
-from turnkeep_session_sqlite.watch import LOOK_SECONDS
+from turnkeep_session_sqlite import watch
+
+
+@pytest.fixture
+def looking(monkeypatch):
+    """Say whether the store looks for its files at each call, or not at all, whatever the clock."""
+
+    def set_it(always):
+        monkeypatch.setattr(watch, "LOOK_SECONDS", -1 if always else 3600)
+
+    set_it(True)
+    return set_it
 
 
 @pytest.mark.parametrize("how", ["deleted", "replaced"])
-async def test_a_lost_file_is_neither_read_nor_written(opened, begin, made, path, how):
+async def test_a_lost_file_is_neither_read_nor_written(opened, begin, looking, made, path, how):
     """Each call, also right after one that failed, is StoreUnavailable; put back, it goes on."""
     moved = path.with_suffix(".moved")
     async with opened() as store:
@@ -22,7 +32,6 @@ async def test_a_lost_file_is_neither_read_nor_written(opened, begin, made, path
         path.rename(moved)
         if how == "replaced":
             path.write_bytes(moved.read_bytes())
-        await asyncio.sleep(LOOK_SECONDS)
         for _ in range(2):
             for call in (
                 store.append("s", made.batch("s", 0, 1), expected=head.revision, commit_id=b"1"),
@@ -37,19 +46,20 @@ async def test_a_lost_file_is_neither_read_nor_written(opened, begin, made, path
         await store.append("s", made.batch("s", 0, 1), expected=head.revision, commit_id=b"1")
 
 
-async def test_a_first_load_makes_no_new_file(opened, begin, path):
+async def test_a_first_load_makes_no_new_file(opened, begin, looking, path):
     """A file deleted before the first load stays deleted; an empty one would look like no data."""
     async with opened() as store:
         await begin(store)
         path.unlink()
-        await asyncio.sleep(LOOK_SECONDS)
         with pytest.raises(StoreUnavailable):
             await store.load("s")
         assert not path.exists()
 
 
 @pytest.mark.parametrize("part", ["-wal", "-shm"])
-async def test_a_deleted_log_is_told_and_closing_saves_it(opened, begin, made, path, sound, part):
+async def test_a_deleted_log_is_told_and_closing_saves_it(
+    opened, begin, looking, made, path, sound, part
+):
     """Writes and reads stop before a second log can come up; what was kept is there after closing."""
     lost = path.with_name(path.name + part)
     async with opened() as store:
@@ -58,12 +68,13 @@ async def test_a_deleted_log_is_told_and_closing_saves_it(opened, begin, made, p
             head = await store.append(
                 "s", made.batch("s", 0, number), expected=head.revision, commit_id=b"%d" % number
             )
+        looking(False)
         lost.unlink()
         # What comes in before the next look is written to the log that has no name any more.
         head = await store.append(
             "s", made.batch("s", 0, 11), expected=head.revision, commit_id=b"11"
         )
-        await asyncio.sleep(LOOK_SECONDS)
+        looking(True)
         for call in (
             store.append("s", made.batch("s", 0, 12), expected=head.revision, commit_id=b"12"),
             store.load("s"),
@@ -79,7 +90,9 @@ async def test_a_deleted_log_is_told_and_closing_saves_it(opened, begin, made, p
     sound()
 
 
-async def test_a_process_that_forgot_its_locks_notices(opened, begin, worker, go, finish, path):
+async def test_a_process_that_forgot_its_locks_notices(
+    opened, begin, looking, worker, go, finish, path
+):
     """Reading the open file's bytes drops its locks; the log that others then remove is missed.
 
     See https://sqlite.org/howtocorrupt.html, section 2.2.
@@ -90,7 +103,6 @@ async def test_a_process_that_forgot_its_locks_notices(opened, begin, worker, go
         other = worker("open", migrate=False)
         go(other)
         finish(other)  # the last to close, as it believes: removes the log
-        await asyncio.sleep(LOOK_SECONDS)
         with pytest.raises(StoreUnavailable, match="close the store"):
             await store.append("s", [], expected=head.revision, commit_id=b"x")
     async with opened() as store:
