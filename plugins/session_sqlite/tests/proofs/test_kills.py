@@ -135,8 +135,8 @@ WRITING = "pwrite64,ftruncate,fdatasync,fsync,unlink"
 """Calls by which SQLite changes files: what stands on the disk differs between any two of them."""
 
 
-KILLS = 24
-"""Each test's part of all such calls of an opening; the dice choose which."""
+KILLS = 12
+"""How many of such calls the dice choose, besides those around each sync."""
 
 
 @pytest.fixture
@@ -175,8 +175,11 @@ def killed(worker, go, path, tmp_path, dice):
             rf"^\d+ +({WRITING.replace(',', '|')})\(", trace.read_text(), re.MULTILINE
         )
         assert len(calls) > count
-        for number in range(count):  # one in each part, so that no part is left out
-            moment = int((number + dice.random()) * len(calls) / count)
+        # One in each part, and both sides of every sync: there a commit is, or is not yet.
+        chosen = {int((part + dice.random()) * len(calls) / count) for part in range(count)}
+        syncs = {moment for moment, call in enumerate(calls) if call == "fdatasync"}
+        chosen |= syncs | {moment + 1 for moment in syncs if moment + 1 < len(calls)}
+        for moment in sorted(chosen):
             call = calls[moment]  # strace counts each call by its name
             code, said = run(call, calls[: moment + 1].count(call), migrate=migrate)
             assert code == -signal.SIGKILL

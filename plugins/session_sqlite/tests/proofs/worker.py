@@ -66,12 +66,12 @@ async def hammer(path, *, writer, sessions, appends):
         session = f"s{(number + writer * 3) % sessions}"
         key, conflicts, pause = new_commit_id(), 0, 0.001
         while True:
-            head = (await store.load(session, limit=1)).head
+            before = (await store.load(session, limit=1)).head
             try:
                 head = await store.append(
                     session,
                     batch(session, writer, number),
-                    expected=head.revision,
+                    expected=before.revision,
                     commit_id=key,
                 )
             except SessionConflict:
@@ -80,7 +80,7 @@ async def hammer(path, *, writer, sessions, appends):
                 pause = min(1.5 * pause, 0.01)
             else:
                 break
-        kept.append([session, number, head.seq])
+        kept.append([session, number, before.seq, head.seq])
         worst, total = max(worst, conflicts), total + conflicts
     await store.close()
     figures = {"conflicts": total, "worst conflicts": worst}
