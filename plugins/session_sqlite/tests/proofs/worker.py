@@ -57,7 +57,8 @@ class Begins:
 
 async def hammer(path, *, writer, sessions, appends):
     """Append to the sessions in turn, loading and repeating after a conflict; report it all."""
-    store = await SqliteStore.open(path)
+    # Longer than a busy machine may hold up the process that has the lock.
+    store = await SqliteStore.open(path, busy_timeout=60.0)
     begins = Begins(store)
     begin_together()
     kept, worst, total = [], 0, 0
