@@ -1,12 +1,9 @@
-"""Several processes on one file, killed and forked ones, and the proof that an append is on disk."""
+"""Several processes on one file, forked ones, and the proof that an append is on disk."""
 
 import asyncio
 import os
 import re
 import shutil
-import signal
-import sqlite3
-import time
 
 import pytest
 
@@ -72,73 +69,6 @@ def test_two_processes_lose_and_double_nothing(opened, begin, child, finish, tur
             range(turns)
         )
     assert sum(conflicts) > turns / 20, "they never raced"
-
-
-# kill -9
-
-VICTIM = """
-    async def main():
-        store = await SqliteStore.open(Path(sys.argv[1]), synchronous=sys.argv[2])
-
-        async def write(name):
-            loaded = await store.load(name)
-            head = loaded.head if loaded else await store.create(name, commit_id=new_commit_id())
-            while True:
-                number = head.revision.version + 1
-                data = [Record(f"{number} {part} {'x' * 700}".encode()) for part in range(4)]
-                head = await store.append(
-                    name, data, expected=head.revision, commit_id=new_commit_id(), state=b"%d" % number
-                )
-                os.write(1, f"{name} {number}\\n".encode())
-
-        await asyncio.gather(*[write(f"s{number}") for number in range(4)])
-
-    asyncio.run(main())
-"""
-
-
-@pytest.mark.parametrize("synchronous", ["full", "normal"])
-@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.prove)])
-def test_a_killed_process_loses_nothing_acknowledged(opened, child, path, synchronous, kills):
-    """After each kill -9 amid appends every acknowledged one is there, and none is partial."""
-    acknowledged = dict.fromkeys((f"s{number}" for number in range(4)), 0)
-    before = dict(acknowledged)  # what the killed process found when it began
-    for number in range(kills):
-        victim = child(VICTIM, synchronous)
-        lines = [victim.stdout.readline() for _ in range(20)]
-        time.sleep(0.003 * (number % 10))
-        victim.send_signal(signal.SIGKILL)
-        out = victim.stdout.read()
-        assert victim.wait() == -signal.SIGKILL, victim.stderr.read()
-        for line in [*lines, *out.splitlines(keepends=True)]:
-            if line.endswith("\n"):
-                name, version = line.split()
-                acknowledged[name] = int(version)
-
-        async def look():
-            async with opened(synchronous=synchronous) as store:
-                for name, version in acknowledged.items():
-                    found = await store.load(name, after=0)
-                    if found is None:
-                        assert version == 0
-                        continue
-                    reached = found.head.revision.version
-                    assert version <= reached <= max(version, before[name]) + 1
-                    before[name] = reached
-                    assert len(found.records) == 4 * reached
-                    assert found.state == (b"%d" % reached if reached else b"{}")
-                    parts = [record.split()[:2] for record in found.records]
-                    assert parts == [
-                        [b"%d" % turn, b"%d" % part]
-                        for turn in range(1, reached + 1)
-                        for part in range(4)
-                    ]
-
-        asyncio.run(look())
-    connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    connection.close()
-    assert min(acknowledged.values()) > 0
 
 
 # fork

@@ -10,7 +10,7 @@ import pytest
 
 from turnkeep.errors import SessionConflict, StoreError, StoreUnavailable
 from turnkeep.store import Record, Revision
-from turnkeep_session_sqlite import database, records, writer
+from turnkeep_session_sqlite import database, records, watch, writer
 from turnkeep_session_sqlite.store import SqliteStore
 
 
@@ -407,7 +407,7 @@ async def test_a_lost_file_is_never_written_silently(opened, begin, path, how):
         path.rename(path.with_suffix(".moved"))
         if how == "replace":
             path.touch()
-        await asyncio.sleep(writer.LOOK_SECONDS)
+        await asyncio.sleep(watch.LOOK_SECONDS)
         with pytest.raises(StoreUnavailable, match="deleted or replaced"):
             await append(store, head, "a")
         path.with_suffix(".moved").replace(path)

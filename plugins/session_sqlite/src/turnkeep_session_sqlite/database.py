@@ -20,7 +20,7 @@ class Database:
         self.pid = os.getpid()
         self.users = 0
         self.writer = Writer(location)
-        self.readers = Readers(location)
+        self.readers = Readers(location, self.writer.watch)
 
     def close(self) -> None:
         """End the threads. Blocks until what was submitted is done."""

@@ -27,6 +27,8 @@ SETUP_SECONDS: Final = 30.0
 """How long first use may wait for other processes that create or migrate the same file."""
 
 _MINIMUM: Final = (3, 24, 0)
+_ROOM: Final = 64 << 10
+"""Bytes that must be free to open a file: the index of its write-ahead log takes 32 kB."""
 _UNREACHABLE: Final = frozenset({"SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM"})
 
 
@@ -54,6 +56,7 @@ def open_writer(location: Location) -> sqlite3.Connection:
             "use a newer Python"
         )
     _check_path(location.path)
+    _check_room(location.path)
     try:
         connection = _connect(location)
         try:
@@ -130,13 +133,13 @@ def explain(error: sqlite3.Error, location: Location) -> StoreError:
         )
     if kind == "SQLITE_NOTADB":
         return StoreError(
-            f"{path} is no SQLite database, or an encrypted one {cause}: choose another path in "
-            "[session.sqlite]; the file was not touched"
+            f"{path} is no SQLite database, an encrypted one, or damaged at its beginning {cause}: "
+            "choose another path in [session.sqlite], or restore a backup; the file was not touched"
         )
     if kind == "SQLITE_CORRUPT":
         return StoreError(
-            f"{path} is damaged {cause}: run `PRAGMA integrity_check` on a copy and restore a "
-            "backup"
+            f"{path} is damaged {cause}: restore a backup, or save what can be read from a copy "
+            "with the `.recover` command of sqlite3"
         )
     if kind == "SQLITE_TOOBIG" or isinstance(error, sqlite3.DataError):
         return StoreError(f"a value is larger than SQLite can keep {cause}; nothing was written")
@@ -166,6 +169,23 @@ def _check_path(path: Path) -> None:
                 f"{needed} is read-only for this user, and sessions are written: change its "
                 "permissions, or choose another path in [session.sqlite]"
             )
+
+
+def _check_room(path: Path) -> None:
+    """Refuse a full disk of small blocks, where opening would end the whole process with SIGBUS.
+
+    SQLite maps the log's index into memory after writing one byte in each 4 kB of it. Where blocks
+    are smaller, that does not make sure of the room for the others.
+    """
+    if not hasattr(os, "statvfs"):
+        return
+    found = os.statvfs(path.parent)
+    free = found.f_bavail * found.f_frsize
+    if 0 < found.f_bsize < 4096 and free < _ROOM:
+        raise StoreUnavailable(
+            f"there is no room to open {path} ({free} bytes free, {_ROOM} needed); nothing was "
+            "touched: free some and repeat"
+        )
 
 
 def _connect(location: Location) -> sqlite3.Connection:

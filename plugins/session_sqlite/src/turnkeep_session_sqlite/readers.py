@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from turnkeep_session_sqlite.files import Location, explain, open_reader
 from turnkeep_session_sqlite.jobs import Job, Queue, announce
+from turnkeep_session_sqlite.watch import Watch
 
 THREADS: Final = 2
 
@@ -22,9 +23,10 @@ THREADS: Final = 2
 class Readers:
     """Runs each job inside a read transaction: one snapshot of the database."""
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, watch: Watch) -> None:
         self.queue: Queue = SimpleQueue()
         self._location = location
+        self._watch = watch
         self._threads = [
             Thread(
                 target=self._run,
@@ -50,6 +52,8 @@ class Readers:
                 if not job.claim():
                     continue
                 try:
+                    # A lost file would be read as it was; opening a missing one would make it.
+                    self._watch.check(now=connection is None)
                     if connection is None:
                         connection = open_reader(self._location)
                     self._settle(connection, job)

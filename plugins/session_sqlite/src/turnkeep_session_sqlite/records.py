@@ -202,12 +202,13 @@ def read(
 
 
 def _first_fault(connection: sqlite3.Connection, k: int, first: int, last: int) -> int:
-    expected = first
-    try:
-        for seq, kind in connection.execute(statements.RECORD_SEQS, (k, first, last)):
-            if seq != expected or kind != "blob":
-                break
-            expected += 1
-    except sqlite3.DatabaseError:
-        pass  # this is where the damage is
-    return expected
+    # One by one: Python's cursor is a row ahead of what it gives, so the row at which a walk fails
+    # is not the damaged one; and only reading all of a record tells whether it can be read.
+    for seq in range(first, last + 1):
+        try:
+            found = connection.execute(statements.RECORDS, (k, seq, seq)).fetchone()
+        except sqlite3.DatabaseError:
+            return seq
+        if found is None or type(found[0]) is not bytes:
+            return seq
+    return first

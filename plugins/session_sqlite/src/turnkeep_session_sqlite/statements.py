@@ -48,10 +48,6 @@ UPDATE_STATE: Final = "UPDATE state SET data = ? WHERE k = ?"
 
 RECORDS: Final = "SELECT data FROM event WHERE k = ? AND seq BETWEEN ? AND ? ORDER BY seq"
 """(k, first, last)."""
-RECORD_SEQS: Final = (
-    "SELECT seq, typeof(data) FROM event WHERE k = ? AND seq BETWEEN ? AND ? ORDER BY seq"
-)
-"""(k, first, last): to find out which record of a damaged session is missing or no blob."""
 
 COPY_RECORDS: Final = (
     "INSERT INTO event (k, seq, data) SELECT ?, seq, data FROM event"

@@ -7,7 +7,6 @@ about as much as a bare commit in the calling thread, with one session twice as 
 
 from __future__ import annotations
 
-import os
 import random
 import sqlite3
 import time
@@ -20,12 +19,10 @@ from turnkeep.errors import StoreError, StoreUnavailable
 from turnkeep_session_sqlite.files import Location, explain, open_writer, primary_code
 from turnkeep_session_sqlite.jobs import Job, Queue, announce
 from turnkeep_session_sqlite.records import Rows
+from turnkeep_session_sqlite.watch import Watch
 
 MAX_BATCH: Final = 200
 """Most jobs in one transaction: bounds how long the first of them waits for the last."""
-
-LOOK_SECONDS: Final = 0.02
-"""How long the file is believed to be the one that was opened before it is looked at again."""
 
 REFUSALS: Final = (StoreError, ValueError)
 """What a job raises before its first write: it fails alone, and the transaction goes on."""
@@ -47,8 +44,7 @@ class Writer:
         self.rows: Rows = {}
         self._location = location
         self._connection: sqlite3.Connection | None = open_writer(location)
-        self._file = _identity(location)
-        self._looked = -LOOK_SECONDS
+        self.watch = Watch(location)
         self._thread = Thread(
             target=self._run, name=f"turnkeep-sqlite-writer {location.path.name}", daemon=True
         )
@@ -135,19 +131,11 @@ class Writer:
 
     def _ready(self) -> sqlite3.Connection:
         if self._connection is None:
+            self.watch.check_file()  # opening would make another one
             self._connection = open_writer(self._location)
-            self._file = _identity(self._location)
-        # Without this, writes to a deleted or replaced file would be acknowledged and lost. Not for
-        # each one of a stream: what was written just before the file went is lost anyway.
-        now = time.monotonic()
-        if now < self._looked + LOOK_SECONDS:
-            return self._connection
-        self._looked = now
-        if _identity(self._location) != self._file:
-            raise StoreUnavailable(
-                f"{self._location.path} was deleted or replaced while it was open; nothing was "
-                "written: put it back, or close the store and open it again"
-            )
+            self.watch.reopened()
+        # Without this, writes to a deleted or replaced file would be acknowledged and lost.
+        self.watch.check()
         return self._connection
 
     def _roll_back(self, connection: sqlite3.Connection) -> None:
@@ -186,11 +174,3 @@ def _copy(error: BaseException) -> BaseException:
         copy.__cause__ = error.__cause__
         return copy
     return error
-
-
-def _identity(location: Location) -> tuple[int, int] | None:
-    try:
-        found = os.stat(location.path)  # noqa: PTH116  # twice as fast as Path.stat
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
