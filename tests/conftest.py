@@ -1,4 +1,4 @@
-"""Shared by the tests across packages: outputs are compared with files."""
+"""Shared by the tests across packages: commands are run, and outputs compared with files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from turnkeep.cli import main
 
 SNAPSHOTS = Path(__file__).resolve().parent / "snapshots"
 
@@ -22,3 +24,19 @@ def snapshot() -> Callable[[str, str], None]:
         assert text == file.read_text(encoding="utf-8")
 
     return compare
+
+
+@pytest.fixture
+def turnkeep(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[object, str, str]]:
+    """Run a command; give exit code, output and errors."""
+
+    def run(*args: str) -> tuple[object, str, str]:
+        capsys.readouterr()
+        try:
+            code: object = main(list(args))
+        except SystemExit as exit_:
+            code = exit_.code
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run

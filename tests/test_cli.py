@@ -21,22 +21,6 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def turnkeep(capsys):
-    """Run a command; give exit code, output and errors."""
-
-    def run(*args):
-        capsys.readouterr()
-        try:
-            code = main(list(args))
-        except SystemExit as exit_:
-            code = exit_.code
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
-
-
 def write(path, *lines):
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return str(path)

@@ -9,7 +9,6 @@ import pytest
 
 import turnkeep as package
 from turnkeep import plugins as plugins_module
-from turnkeep.cli import main
 from turnkeep.config import load_config
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -39,19 +38,6 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def turnkeep(capsys):
-    """Run a command; give exit code, output and errors."""
-
-    def run(*args):
-        capsys.readouterr()
-        code = main(list(args))
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 def normal(text, folder):

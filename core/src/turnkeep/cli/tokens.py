@@ -67,6 +67,8 @@ def _session(args: argparse.Namespace, session: SessionFile, counter: Memo) -> d
     header = session.header
     model = args.model or header.get("model")
     instructions = header.get("instructions")
+    for place, event in enumerate(session.events, 1):
+        event.stored_as(event.seq or place)  # a plain transcript has no seqs
     base = standing_base(session.events)
     found = break_down(
         Context(session.events[max(base - 1, 0) :], base=base).entries,
