@@ -58,7 +58,8 @@ class Anchor(NamedTuple):
 
     `seq` is that of the answer's event; `reported` its request's tokens as the provider said, and
     `answer` those of the answer (None: to be counted). `whole` and `fixed` are our counts of the
-    whole request and of its system text and tools; None if that is not known any more.
+    whole request and of its system text and tools; None if that is not known any more. `base` is
+    that of the context then.
     """
 
     model: str
@@ -67,6 +68,7 @@ class Anchor(NamedTuple):
     answer: int | None
     whole: int | None = None
     fixed: int | None = None
+    base: int = 0
 
     def dump(self) -> list[Any]:
         """Give it as JSON."""
@@ -83,8 +85,9 @@ class Anchor(NamedTuple):
                 int() | None as answer,
                 int() | None as whole,
                 int() | None as fixed,
+                int(base),
             ]:
-                return cls(model, seq, reported, answer, whole, fixed)
+                return cls(model, seq, reported, answer, whole, fixed, base)
         return None
 
 
@@ -97,11 +100,10 @@ class Sizing:
         self._learn = learn
         self._anchor: Anchor | None = None
         self._corrections: dict[str, Correction] = {}
-        self._base = 0
 
     def resume(self, context: Context, notes: object) -> None:
         """Begin with what an earlier turn has left: its notes, and the answers in the context."""
-        self._anchor, self._corrections, self._base = None, {}, context.base
+        self._anchor, self._corrections = None, {}
         if isinstance(notes, Mapping):
             self._anchor = Anchor.load(notes.get("anchor"))
             models = notes.get("models")
@@ -110,15 +112,17 @@ class Sizing:
                     str(key): Correction.load(each) for key, each in models.items()
                 }
         usage = context.last_usage
-        if usage is None:
+        if usage is None and context.base == (self._anchor.base if self._anchor else 0):
             self._anchor = None
+        elif usage is None:
+            return  # a checkpoint stands in the place of the answer that was reported
         elif self._anchor is None or self._anchor.seq != usage[0]:
             # The turn that noted it died: the log knows the report, not what we had counted.
             model = "" if self._anchor is None else self._anchor.model
             seq, report = usage
             own = [item for found, item in context.since(seq) if found == seq]
             answer = self._answer(report, own, model)
-            self._anchor = Anchor(model, seq, report.input_tokens, answer)
+            self._anchor = Anchor(model, seq, report.input_tokens, answer, base=context.base)
 
     def notes(self) -> dict[str, Any]:
         """Give what the next turn begins with, as JSON."""
@@ -137,13 +141,18 @@ class Sizing:
         """
         correction = self.correction(model)
         anchor = self._anchor
-        if anchor is None or (anchor.model and model and anchor.model != model):
+        rewritten = anchor is not None and anchor.base != context.base
+        if (
+            anchor is None
+            or (anchor.model and model and anchor.model != model)
+            or (rewritten and anchor.whole is None)
+        ):
             return guess(whole, correction.factor if correction.observations else 1.0)
         start = anchor.reported
-        if context.base != self._base and anchor.whole is not None:
-            rewritten = round(correction.factor * (whole - anchor.whole))
-            margin = correction.margin(Growth(abs(rewritten), 0))
-            return Size(max(start + rewritten, 0), margin, anchored=True)
+        if rewritten and anchor.whole is not None:
+            change = correction.factor * (whole - anchor.whole)
+            margin = correction.margin(Growth(abs(change), 0))
+            return Size(max(round(start + change), 0), margin, anchored=True)
         growth, own = self._since(anchor, context, model)
         change = 0.0 if anchor.fixed is None else correction.factor * (fixed - anchor.fixed)
         expected = round(start + own + correction.expect(growth) + change)
@@ -173,7 +182,7 @@ class Sizing:
             and anchor is not None
             and anchor.seq != seq  # the same report again, after a lost answer of the store
             and anchor.model == model
-            and context.base == self._base
+            and anchor.base == context.base
             and None not in (fixed, anchor.fixed)
             and anchor.fixed == fixed
         ):
@@ -181,10 +190,8 @@ class Sizing:
             correction = self.correction(model)
             correction.observe(growth, usage.input_tokens - anchor.reported - own)
             self._learned.take(model, self._counter_of(model).name, correction)
-        self._base = context.base
-        self._anchor = Anchor(
-            model, seq, usage.input_tokens, self._answer(usage, answer, model), whole, fixed
-        )
+        said = self._answer(usage, answer, model)
+        self._anchor = Anchor(model, seq, usage.input_tokens, said, whole, fixed, context.base)
 
     def correction(self, model: str) -> Correction:
         """Give the correction of a model's counts in this session."""

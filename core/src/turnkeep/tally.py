@@ -59,11 +59,13 @@ class Mark(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What a tally held at one moment; `closed` grows, so only its beginning counts."""
+    """What a tally held at one moment; `closed` and `mended` grow, so only their beginnings count."""
 
     closed: Sequence[Step]
     steps: int
     current: Step
+    mended: Sequence[Repair]
+    repaired: int
     weight: Weight
 
     def first(self) -> Step:
@@ -77,8 +79,7 @@ class Snapshot(NamedTuple):
 
     def repairs(self) -> list[Repair]:
         """Give what was repaired."""
-        made = [each for step in self.closed[: self.steps] for each in step.repairs]
-        return [*made, *self.current.repairs]
+        return [*self.mended[: self.repaired], *self.current.repairs]
 
 
 class Tally:
@@ -105,6 +106,7 @@ class Tally:
         self._starts: list[int] = []
         self._weighed = 0
         self._total = NOTHING
+        self._mended: list[Repair] = []
         self._current: tuple[Step, Weight] | None = None
         self._mark = mark if mark is not None and mark.way == self._way else None
 
@@ -125,6 +127,8 @@ class Tally:
         closed = builder.closed
         if self._weighed == len(closed):
             return
+        for step in closed[self._weighed :]:
+            self._mended += step.repairs
         self._take_mark()
         for step in closed[self._weighed :]:
             self._total += self._weigh(step)
@@ -149,7 +153,8 @@ class Tally:
         """Give everything as of now. It stays so, whatever is fed later, and costs nothing."""
         current = self._builder.current()
         weight = self.weight()
-        return Snapshot(self._builder.closed, len(self._builder.closed), current, weight)
+        closed, mended = self._builder.closed, self._mended
+        return Snapshot(closed, len(closed), current, mended, len(mended), weight)
 
     def mark(self) -> Mark | None:
         """Give the total of the closed steps; None where there are none."""
