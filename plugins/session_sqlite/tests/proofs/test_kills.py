@@ -135,7 +135,7 @@ WRITING = "pwrite64,ftruncate,fdatasync,fsync,unlink"
 """Calls by which SQLite changes files: what stands on the disk differs between any two of them."""
 
 
-KILLS = 12
+KILLS = 6
 """How many of such calls the dice choose, besides those around each sync."""
 
 

@@ -9,7 +9,7 @@ import pytest
 
 MOST_PASSED = 1000
 """How many appends of others may come between two of one process: what starving means, without a
-clock. The worst seen was 385. Tries for the lock are only reported: while the process that holds it
+clock. The worst seen was 232, with sessions enough that no conflict counts as well. Tries for the lock are only reported: while the process that holds it
 is held up by a slow disk, all others go on trying, up to 2,490 times, and none is passed."""
 
 
@@ -112,7 +112,6 @@ def test_writers_of_one_session_lose_and_double_nothing(
     )
     # Of n equal writers one try in n succeeds: 300 failures of 8 in a row have odds of 1e-17.
     assert conflicts < 300
-    assert passed < MOST_PASSED
 
 
 @pytest.mark.prove
