@@ -40,9 +40,12 @@ from turnkeep.content import Item, Message, ToolCall, ToolResult, Usage
 from turnkeep.context import Context
 from turnkeep.events import Checkpoint, Event, Placed, author_of
 from turnkeep.formats.jsonl import SessionFile
+from turnkeep.formats.openai_chat import PROFILE
 from turnkeep.prepared import PreparedRequest
 from turnkeep.sizing import texts_of
+from turnkeep.tally import weigh
 from turnkeep.tokens.estimate import EstimateCounter
+from turnkeep.tokens.formulas import formula_for
 from turnkeep.tokens.learned import Learned
 from turnkeep.tokens.memo import Memo
 from turnkeep.transfer import read_file, tools_of
@@ -153,8 +156,8 @@ def play(family: str, session: SessionFile, counter: Memo, learned: Learned) -> 
         report = request.report()
         if before is not None and report.anchored:
             new = items[add_from:start]
-            count = sum(counter.for_model(model).count_texts(texts_of(new)))
-            frames = 5 * len(new)
+            form = formula_for("openai-chat", model)
+            plain = weigh(PROFILE.render(new), form, counter.for_model(model), model).expected
             rows.append(
                 Row(
                     family,
@@ -164,7 +167,7 @@ def play(family: str, session: SessionFile, counter: Memo, learned: Learned) -> 
                     report.expected,
                     report.margin,
                     None if compacted else row[1] - before[1],
-                    count + frames,
+                    plain,
                     report.expected - before[1],
                     sum(math.ceil(len(text) / 4) for text in texts_of(new)),
                     compacted,

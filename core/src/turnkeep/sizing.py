@@ -151,7 +151,7 @@ class Sizing:
         start = anchor.reported
         if rewritten and anchor.whole is not None:
             change = correction.factor * (whole - anchor.whole)
-            margin = correction.margin(Growth(abs(change), 0))
+            margin = correction.margin_of_change(change)
             return Size(max(round(start + change), 0), margin, anchored=True)
         growth, own = self._since(anchor, context, model)
         change = 0.0 if anchor.fixed is None else correction.factor * (fixed - anchor.fixed)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from turnkeep import Keeper, Message, Ref, ToolCall
+from turnkeep import Keeper, Message, Ref, ToolCall, Usage
 from turnkeep.meta import Meta
 from turnkeep.prepared import PreparedRequest
 from turnkeep.stores.memory import MemoryStore
@@ -260,3 +260,29 @@ async def test_an_old_request_keeps_its_size():
         (await turn.request()).report()
         assert [message["content"] for message in old.to_openai_chat()["messages"]] == ["Hi"]
         assert old.report().tokens < (await turn.request()).report().tokens
+
+
+async def test_a_rewritten_context_is_sized_by_its_change():
+    """What the last report held beside our count is still there after a checkpoint."""
+    from turnkeep.context import Context
+    from turnkeep.events import Checkpoint, Event, Placed
+    from turnkeep.sizing import Sizing
+    from turnkeep.tokens.learned import Learned
+
+    sizing = Sizing(Letters(), Learned())
+    said = Message(role="user", content="x" * 10_000)
+    context = Context([Event(content=[said]).stored_as(1)])
+    usage = Usage(input_tokens=17_000, output_tokens=50)
+    answer = [Message(role="assistant", content="y" * 50)]
+    counts = {"whole": 10_004, "fixed": 0}
+    sizing.reported(usage, context=context, answer=answer, seq=2, model="m", **counts)
+    kept = Checkpoint(contents=[Placed(seq=1, index=0, item=Message(role="user", content="short"))])
+    for notes in (None, sizing.notes()):
+        after = Context([kept.stored_as(3)], base=3)
+        if notes is not None:  # in the next program
+            sizing = Sizing(Letters(), Learned())
+            sizing.resume(after, notes)
+        size = sizing.size(after, model="m", whole=9, fixed=0)
+        assert size.anchored
+        assert size.expected == pytest.approx(17_000 - 1.05 * 9_995, rel=0.01)
+        assert size.margin < 2_500
