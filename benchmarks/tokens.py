@@ -287,7 +287,7 @@ def long_session(size: int) -> list[Item]:
     return items
 
 
-def call_ms(size: int, counter: Memo, repeats: int = 30) -> float:
+def call_ms(size: int, counter: Memo, repeats: int = 200) -> float:
     """Give the median ms to size a request of a long session with one new turn."""
     context, weighing = Context(), Weighing(counter, Learned())
     seq = 0

@@ -1,7 +1,7 @@
 """The interface every token counter has."""
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 
 class TokenCounter(Protocol):
@@ -21,7 +21,6 @@ class TokenCounter(Protocol):
         ...
 
 
-@runtime_checkable
 class ModelCounter(TokenCounter, Protocol):
     """A counter that has another way of counting for other models."""
 
@@ -31,5 +30,10 @@ class ModelCounter(TokenCounter, Protocol):
 
 
 def counter_for(counter: TokenCounter, model: str) -> TokenCounter:
-    """Give the way in which a counter counts for a model."""
-    return counter.for_model(model) if model and isinstance(counter, ModelCounter) else counter
+    """Give the way in which a counter counts for a model (see `ModelCounter`)."""
+    # Asked for by its name: an `isinstance` of a protocol takes 50 µs.
+    for_model = getattr(counter, "for_model", None)
+    if for_model is None or not model:
+        return counter
+    bound: TokenCounter = for_model(model)
+    return bound

@@ -15,6 +15,8 @@ _logger = logging.getLogger("turnkeep")
 
 CAPACITY: Final = 100_000
 """Counts that are kept: about 15 MB."""
+MODELS: Final = 100
+"""Models whose way of counting is remembered."""
 SHORT: Final = 48
 """Characters up to which a text is its own key; longer ones are known by a hash."""
 
@@ -32,7 +34,8 @@ class Memo:
         self._counter = counter
         self._capacity = capacity
         self._counts: OrderedDict[Key, int] = OrderedDict()
-        self._by_model: dict[str, Memo] = {}
+        self._of_model: dict[str, Memo] = {}
+        self._of_way: dict[str, Memo] = {}
 
     @property
     def name(self) -> str:
@@ -41,12 +44,17 @@ class Memo:
 
     def for_model(self, model: str) -> Memo:
         """Give the memo of the way in which the counter counts for a model."""
-        bound = counter_for(self._counter, model)
-        if bound is self._counter:
-            return self
-        if bound.name not in self._by_model:
-            self._by_model[bound.name] = Memo(bound, capacity=self._capacity)
-        return self._by_model[bound.name]
+        known = self._of_model.get(model)
+        if known is None:
+            bound = counter_for(self._counter, model)
+            if bound is self._counter:
+                known = self
+            else:  # models that are counted alike share what is remembered
+                known = self._of_way.setdefault(bound.name, Memo(bound, capacity=self._capacity))
+            if len(self._of_model) >= MODELS:
+                self._of_model.clear()
+            self._of_model[model] = known
+        return known
 
     def exact(self, model: str) -> bool:
         """Say whether counts equal the model's own tokenizer."""
@@ -78,6 +86,7 @@ class Memo:
                 raise
             self._counter = fallback(self._counter.name, error)
             self._counts.clear()
+            self._of_model.clear()
             return self._counter.count_texts(texts)
 
 
