@@ -59,7 +59,7 @@ class Mark(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """What a tally held at one moment; `closed` and `mended` grow, so only their beginnings count."""
+    """What a tally held at one moment: the beginnings of `closed` and `mended`, which grow."""
 
     closed: Sequence[Step]
     steps: int
