@@ -11,11 +11,11 @@ HEAVY |= {"pytest", "hypothesis"}  # what turnkeep.testing needs, and nothing el
 
 def loaded_by(code):
     """Run code in a new interpreter and give the top-level modules it loaded."""
-    script = f"import sys\n{code}\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}), sep='\\n')"
+    script = f"import sys\n{code}\nprint('modules:', *sorted({{name.split('.')[0] for name in sys.modules}}), sep='\\n')"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    return set(done.stdout.split())
+    return set(done.stdout.split("modules:")[1].split())  # after what the code itself printed
 
 
 def command(*args):

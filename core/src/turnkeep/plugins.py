@@ -25,7 +25,7 @@ _logger = logging.getLogger("turnkeep.plugins")
 
 CATALOGUE: Final[Mapping[str, Mapping[str, str]]] = {
     "session store": {"sqlite": "turnkeep-session-sqlite"},
-    "token counter": {},
+    "token counter": {"tiktoken": "turnkeep-tokens-tiktoken"},
 }
 """Kind → name in TOML → the distribution to install, for what we publish ourselves."""
 _PREFIX: Final = {"session store": "session_", "token counter": "tokens_"}

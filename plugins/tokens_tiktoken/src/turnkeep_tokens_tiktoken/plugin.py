@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class TiktokenOptions(BaseModel):
     """The table `[tokens.tiktoken]`.
 
-    `encoding = "auto"` takes the one of the model that a request is for, and o200k_base for models
-    that tiktoken does not know.
+    With `encoding = "auto"` the counter's `for_model` gives the one of a model, and o200k_base for
+    models that tiktoken does not know.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -28,14 +28,17 @@ class TiktokenOptions(BaseModel):
 
 @asynccontextmanager
 async def open_tiktoken(options: TiktokenOptions, _env: Env) -> AsyncIterator[TiktokenCounter]:
-    """Load the vocabulary (0.5 s of CPU) and give the counter."""
+    """Load both tokenizers (about a second of CPU) and give the counter.
+
+    Loaded here, versions that do not go together fail at the start and not in the middle of a turn.
+    """
     import asyncio
 
-    from turnkeep_tokens_tiktoken.counter import TiktokenCounter  # only when opened
+    from turnkeep_tokens_tiktoken.counter import DEFAULT, TiktokenCounter  # only when opened
 
     auto = options.encoding == "auto"
-    counter = TiktokenCounter("o200k_base" if auto else options.encoding, follow_models=auto)
-    await asyncio.to_thread(counter.count_texts, ["load the vocabulary now"])
+    counter = TiktokenCounter(DEFAULT if auto else options.encoding, follow_models=auto)
+    await asyncio.to_thread(counter.load)
     yield counter
 
 

@@ -1,22 +1,30 @@
-"""tiktoken's vocabularies without its downloads.
+"""tiktoken's encodings without its downloads.
 
-tiktoken fetches a vocabulary at its first use, which fails behind a firewall. toktok-rs carries the
-same ones compiled in; from it the file that tiktoken would fetch is made again, byte for byte, and
-tiktoken's own check of its SHA-256 decides whether it is the right one. So there is one truth:
-tiktoken's encodings, loaded by tiktoken.
+tiktoken fetches a vocabulary at its first use, which fails behind a firewall. toktok-rs carries
+the same ones compiled in; from it the file that tiktoken would fetch is made again, and the SHA-256
+that tiktoken asks for decides whether it is the right one, byte for byte. So there is one truth,
+and both tokenizers are known to hold it.
+
+tiktoken offers no way to hand a vocabulary to its own definition of an encoding (pattern, special
+tokens, hash). Its cache folder would be one, but it is found by an environment variable of the
+whole process and must be writable; replacing its loader would be seen by everybody else in the
+process. So its module of definitions is executed once more, in a copy that nobody else sees, and
+only the copy gets another loader. tiktoken's registry, cache and environment stay as they are.
 """
 
 from __future__ import annotations
 
 import base64
-from functools import lru_cache
+import hashlib
+import importlib.util
+from functools import cache
 from pathlib import PurePosixPath
 from threading import Lock
-from typing import Any, Final
+from types import ModuleType
+from typing import Final
 
 import tiktoken
-import tiktoken.load
-import toktok
+import toktok  # type: ignore[import-untyped]
 from tiktoken.model import encoding_name_for_model
 
 from turnkeep.errors import TurnkeepError
@@ -27,6 +35,7 @@ CARRIED: Final = {
     "cl100k_base": "cl100k_base",
 }
 """Encoding → the vocabulary file that it is made of."""
+_DEFINITIONS: Final = "tiktoken_ext.openai_public"
 
 
 class VocabularyError(TurnkeepError):
@@ -46,47 +55,66 @@ def encoding_name(model: str) -> str | None:
     return None
 
 
-_patching = Lock()
+_building = Lock()
 
 
-@lru_cache
 def reference(name: str) -> tiktoken.Encoding:
-    """Give tiktoken's encoding of a name. Raises VocabularyError."""
-    with _patching:
-        fetch = tiktoken.load.read_file_cached
-
-        def read(blobpath: str, expected_hash: str | None = None) -> bytes:
-            file = PurePosixPath(blobpath).stem
-            if file not in CARRIED:
-                return fetch(blobpath, expected_hash)  # another thread's, of another vocabulary
-            contents = _carried(file)
-            if expected_hash and not tiktoken.load.check_hash(contents, expected_hash):
-                raise VocabularyError(
-                    f"the vocabulary {file} that toktok-rs carries is not the one that tiktoken "
-                    f"{tiktoken.__version__} wants; install versions that go together"
-                )
-            return contents
-
-        tiktoken.load.read_file_cached = read
-        try:
-            return tiktoken.get_encoding(name)
-        finally:
-            tiktoken.load.read_file_cached = fetch
+    """Give tiktoken's encoding of a name, made at the first call. Raises VocabularyError."""
+    with _building:  # of threads that come at once one works, the others wait
+        return _made(name)
 
 
-def quick(name: str) -> Any:
-    """Give toktok's tokenizer with the same vocabulary."""
-    return toktok._encoding(name)
+def count_quickly(name: str, texts: list[str]) -> list[int]:
+    """Count texts without lone surrogates with toktok, on this thread alone."""
+    counts: list[int] = toktok.batch_count(texts, name, threads=1)
+    return counts
 
 
-def _carried(name: str) -> bytes:
-    """Make the file that tiktoken would fetch: a line for each token, by rank."""
-    tokenizer = quick(name)
-    lines = []
+@cache
+def _made(name: str) -> tiktoken.Encoding:
+    definitions = _private_copy(_DEFINITIONS)
+    if not hasattr(definitions, "load_tiktoken_bpe") or name not in CARRIED:
+        raise VocabularyError(
+            f"tiktoken {tiktoken.__version__} defines {name!r} in a way that this plugin does not "
+            "know; install versions that go together"
+        )
+    definitions.load_tiktoken_bpe = _load  # type: ignore[attr-defined]  # the copy's alone
+    return tiktoken.Encoding(**definitions.ENCODING_CONSTRUCTORS[name]())
+
+
+def _private_copy(name: str) -> ModuleType:
+    """Execute a module again under its name, leaving the one in sys.modules alone."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.loader is None:
+        raise VocabularyError(f"tiktoken {tiktoken.__version__} has no {name}; install it again")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _load(location: str, expected_hash: str | None = None) -> dict[bytes, int]:
+    """Stand in for tiktoken's loader: the vocabulary of a location from toktok, checked."""
+    file = PurePosixPath(location).stem
+    tokens = _carried(file)
+    content = b"".join(
+        base64.b64encode(token) + b" %d\n" % rank for rank, token in enumerate(tokens)
+    )
+    if hashlib.sha256(content).hexdigest() != expected_hash:
+        raise VocabularyError(
+            f"the vocabulary {file} that toktok-rs {toktok.__version__} carries is not the one "
+            f"that tiktoken {tiktoken.__version__} wants; install versions that go together"
+        )
+    return {token: rank for rank, token in enumerate(tokens)}
+
+
+def _carried(name: str) -> list[bytes]:
+    """Give the tokens of a vocabulary, by rank."""
+    # Not part of toktok's promised interface, hence the narrow pin in pyproject.toml.
+    tokenizer = toktok._encoding(name)
+    tokens: list[bytes] = []
     for rank in range(min(rank for _, rank in tokenizer.special_tokens())):
         try:
-            token = tokenizer.decode_single_token_bytes(rank)
+            tokens.append(tokenizer.decode_single_token_bytes(rank))
         except KeyError:
             break  # ranks between the last token and the first special one are not used
-        lines.append(base64.b64encode(token) + b" %d\n" % rank)
-    return b"".join(lines)
+    return tokens
