@@ -1,4 +1,4 @@
-"""Creating and appending: numbers, versions, conflicts and repeated calls."""
+"""Creating and appending, as far as the conformance suite does not ask for it."""
 
 import os
 
@@ -18,9 +18,6 @@ def records(*texts):
     return [Record(text.encode()) for text in texts]
 
 
-# Creating
-
-
 async def test_a_create_whose_answer_was_lost_can_be_repeated(opened, begin):
     """The same commit_id at version 0 answers with the head it made; another is SessionExists."""
     async with opened() as store:
@@ -33,9 +30,6 @@ async def test_a_create_whose_answer_was_lost_can_be_repeated(opened, begin):
                 await store.create("s", commit_id=key)
 
 
-# Appending
-
-
 async def test_a_base_beyond_the_log_is_refused(opened, begin):
     """A base that is no record of the session is a ValueError, and nothing is written."""
     async with opened() as store:
@@ -46,9 +40,6 @@ async def test_a_base_beyond_the_log_is_refused(opened, begin):
                     "s", records("x"), expected=head.revision, commit_id=new_id(), base=base
                 )
         assert (await store.load("s")).head == head
-
-
-# Closing
 
 
 async def test_durability_follows_the_option(opened, tmp_path):

@@ -1,4 +1,4 @@
-"""Expiring, purging and deleting, and the clock behind it."""
+"""Expiring and purging to the millisecond, by a clock that the test moves."""
 
 import os
 import sqlite3
@@ -88,6 +88,3 @@ async def test_times_are_aware_utc_in_milliseconds(opened, begin, clock):
         assert head.created == head.updated == now == expected
         for time in (head.created, head.updated, head.expires, now):
             assert time.tzinfo is UTC
-
-
-# Deleting

@@ -1,4 +1,4 @@
-"""Listing, and the ids it lists."""
+"""Listing, with a clock that the test moves; the rest is in the conformance suite."""
 
 import os
 
@@ -8,9 +8,6 @@ import pytest
 def new_id():
     """Make an idempotency key."""
     return os.urandom(16)
-
-
-# Listing
 
 
 async def test_list_pages_newest_first_and_stable_under_writes(opened, begin, clock):
@@ -57,6 +54,3 @@ async def test_a_truth_value_is_no_limit(opened, begin, limit):
         ):
             with pytest.raises(ValueError, match="limit"):
                 await call
-
-
-# Ids

@@ -1,4 +1,4 @@
-"""Loading: where it starts, pages, snapshots, and records that are missing."""
+"""Loading: one snapshot of the file, and what is missing in it."""
 
 import asyncio
 import os
@@ -19,9 +19,6 @@ def new_id():
 def records(*texts):
     """Make records of these texts."""
     return [Record(text.encode()) for text in texts]
-
-
-# Loading
 
 
 @pytest.mark.parametrize(
