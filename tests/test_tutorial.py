@@ -27,8 +27,10 @@ def walked(tmp_path_factory):
         elif what.startswith("file="):
             file = folder / what.removeprefix("file=")
             file.parent.mkdir(parents=True, exist_ok=True)
-            before = file.read_text() + "\n" if file.exists() else ""
-            file.write_text(before + body)
+            before = file.read_text() if file.exists() else ""
+            # As anybody would: one empty line before a method, two before a function.
+            between = "" if not before else "\n" if body.startswith(" ") else "\n\n"
+            file.write_text(before + between + body)
     (folder / "src" / "turnkeep_session_jsonl" / "py.typed").touch()
     return folder, printed
 

@@ -38,13 +38,19 @@ class Env:
     """What core hands to a spec's `open` beside its options."""
 
     data_dir: Path
-    """Folder that relative paths of the configuration start from."""
+    """Folder that relative paths of the configuration start from: that of its file, else the
+    current one. Open what is below it, making folders where they are missing."""
     logger: logging.Logger
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoreSpec(Generic[O]):
-    """A kind of session store: its name in TOML, its options and how to open one."""
+    """A kind of session store: its name in TOML, its options and how to open one.
+
+    `capabilities` are for lists; what an opened store says of itself is what counts. `open` raises
+    StoreError for a place that cannot be used as it is (a newer schema, another program's file),
+    StoreUnavailable for one that cannot be reached.
+    """
 
     name: str
     summary: str

@@ -19,7 +19,12 @@ from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 from turnkeep.errors import ContentError
 
 Durability: TypeAlias = Literal["power", "process", "none"]
-"""What survives: a power loss, the kill of the process, or neither."""
+"""What an append that has returned survives.
+
+"power": a loss of power; it has been synced to the disk, new files with their folder, or a server has
+promised that. "process": the kill of this process, as what the operating system or a server holds.
+"none": neither; it lives in this process.
+"""
 
 MAX_ID_BYTES: Final = 512
 MAX_TTL: Final = 100 * 366 * 86400.0
@@ -68,7 +73,8 @@ class Head(NamedTuple):
     """What a store knows of a session without its events. Times are aware UTC, the store's clock.
 
     `seq` is that of the last event (0: none); `base` that of the newest valid checkpoint (0: none);
-    `meta` is core's own JSON (open turn, title …); `ttl` is in seconds.
+    `meta` is core's own JSON (open turn, title …); `ttl` is in seconds. A store may round `expires`
+    to its clock's ticks, upward.
     """
 
     session_id: str
@@ -141,8 +147,8 @@ class SessionStore(Protocol):
     ) -> Head:
         """Begin a session at version 0 with an incarnation of its own.
 
-        A repeated call with the same `commit_id` answers with the head it made. Raises
-        SessionExists.
+        A repeated call with the same `commit_id` answers with the head it made, as long as nothing
+        has been appended. Raises SessionExists.
         """
         ...
 
@@ -156,8 +162,10 @@ class SessionStore(Protocol):
     ) -> Loaded | NotModified | None:
         """Read head, state and records in one snapshot; None if there is no such session.
 
-        `after=None` starts at the base (the live context), 0 at the beginning, n behind seq n.
-        Raises CorruptSession for a record that is missing.
+        `after=None` starts at the base (the live context; at 1 where there is none), 0 or less at
+        the beginning, n behind seq n; behind the end there are no records, and `first` is n + 1.
+        Raises CorruptSession for a record that is missing or damaged, with seq 0 where it is the
+        head or the state.
         """
         ...
 
@@ -175,8 +183,11 @@ class SessionStore(Protocol):
     ) -> Head:
         """Add records and change what is given (None: unchanged), all or nothing.
 
-        Raises SessionNotFound, SessionConflict; StoreUnavailable where the outcome is unknown.
-        A cancelled append has settled when CancelledError leaves it: all or nothing.
+        A repeated call with the `commit_id` of the session's newest write answers with the head
+        that it left, and writes nothing; an older one need not be remembered. Raises
+        SessionNotFound, SessionConflict; StoreUnavailable where the outcome is unknown. A
+        cancelled append has settled when CancelledError leaves it: all or nothing, also where it
+        is cancelled twice.
         """
         ...
 
@@ -187,7 +198,11 @@ class SessionStore(Protocol):
     async def list(
         self, *, user_id: str | None = None, limit: int = 100, cursor: str | None = None
     ) -> Page:
-        """Page through sessions, newest created first; None lists all users (`list_all`)."""
+        """Page through sessions, newest created first, then by id.
+
+        `user_id=None` lists those of all users; a store without the capability `list_all` raises
+        StoreError then. A cursor is for the same question; raises ValueError for what is none.
+        """
         ...
 
     async def purge(self, *, limit: int = 1000) -> int:

@@ -152,7 +152,9 @@ def _show(report: dict[str, Any], *, opened: bool) -> None:
         if durability := said.get("durability"):
             line += f"; durability {durability}: {_DURABLE.get(durability, 'as it says itself')}"
         print(line)
-    if not report["problems"]:
+    if report["problems"]:
+        print("it holds, but not all that it names opens")
+    else:
         print("it holds" + (", and what it names opens" if opened else "; nothing was opened"))
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from turnkeep.errors import CorruptSession
@@ -144,3 +145,15 @@ def parsed_cursor(cursor: str) -> tuple[float, str]:
         return float(created), str(session_id)
     except (ValueError, TypeError):
         raise ValueError(f"{cursor!r} is no cursor of this store") from None
+
+
+def sync(folder: Path) -> None:
+    """Make the names in a folder durable, which takes an fsync of the folder itself.
+
+    See https://man7.org/linux/man-pages/man2/fsync.2.html.
+    """
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

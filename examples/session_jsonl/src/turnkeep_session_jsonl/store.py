@@ -14,7 +14,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -56,6 +56,7 @@ from turnkeep_session_jsonl.lines import (
     parsed_cursor,
     read_all,
     record,
+    sync,
     written,
 )
 
@@ -76,7 +77,10 @@ class JsonlStore:
         self._running: set[asyncio.Future[Any]] = set()
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Do work beside the loop. If the caller is cancelled, the work is over when it leaves."""
+        """Do work beside the loop. If the caller is cancelled, the work is over when it leaves.
+
+        Even if it is cancelled once more meanwhile, as by a time limit around a time limit.
+        """
         if self._closed:
             raise StoreClosed(self.name)
         running = asyncio.ensure_future(asyncio.to_thread(work))
@@ -85,7 +89,10 @@ class JsonlStore:
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
-            await asyncio.wait([running])
+            while not running.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([running])
+            running.exception()  # looked at: nobody else will
             raise
 
     async def close(self) -> None:
@@ -95,21 +102,34 @@ class JsonlStore:
             await asyncio.wait(self._running)
 
     @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Turn what the operating system complains of into an error that core knows."""
+        try:
+            yield
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{error.filename or self._folder}: {error.strerror}; sessions cannot be {what} "
+                "there: check its folder, its permissions and the room on the disk"
+            ) from error
+
+    @contextmanager
     def _writing(self) -> Iterator[None]:
         """Keep other writers out, those of other processes too, while the work is done."""
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+        with self._told("written"):
+            self._make_folder()
             lock = os.open(self._folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 yield
             finally:
                 os.close(lock)
-        except OSError as error:
-            raise StoreUnavailable(
-                f"{self._folder}: {error.strerror}; make room, or check that this user may write "
-                "there"
-            ) from error
+
+    def _make_folder(self) -> None:
+        """Create the folder and those above it. Each is durable once the one above it is."""
+        new = [each for each in (self._folder, *self._folder.parents) if not each.exists()]
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for each in new:
+            sync(each.parent)
 
     def _path(self, session_id: str) -> Path:
         """Name the file: something to recognise it by, and a hash that makes it the only one."""
@@ -176,15 +196,7 @@ class JsonlStore:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-        self._sync_folder()
-
-    def _sync_folder(self) -> None:
-        """A name is durable once its folder is: https://man7.org/linux/man-pages/man2/fsync.2.html."""
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(self._folder)
 
     async def load(
         self,
@@ -200,11 +212,12 @@ class JsonlStore:
 
         def work() -> Loaded | NotModified | None:
             now = self._clock()
-            try:
-                with self._path(session_id).open("rb") as file:
-                    found = read_all(file, session_id)
-            except FileNotFoundError:
-                return None
+            with self._told("read"):
+                try:
+                    with self._path(session_id).open("rb") as file:
+                        found = read_all(file, session_id)
+                except FileNotFoundError:
+                    return None
             if found is None or expired(found[0], now):
                 return None
             line, lines = found
@@ -295,7 +308,7 @@ class JsonlStore:
                 if expected is not None and head_of(last).revision != expected:
                     raise SessionConflict(session_id, head_of(last))
                 self._path(session_id).unlink()
-                self._sync_folder()
+                sync(self._folder)
                 return True
 
         return await self._in_thread(work)
@@ -311,11 +324,12 @@ class JsonlStore:
 
         def work() -> Page:
             now = self._clock()
-            heads = [
-                head_of(last)
-                for last in self._everything()
-                if not expired(last, now) and user_id in (None, last["user"])
-            ]
+            with self._told("read"):
+                heads = [
+                    head_of(last)
+                    for last in self._everything()
+                    if not expired(last, now) and user_id in (None, last["user"])
+                ]
             heads.sort(key=list_key)
             if start is not None:
                 heads = [head for head in heads if list_key(head) > start]
@@ -344,7 +358,7 @@ class JsonlStore:
                 gone = [last["id"] for last in self._everything() if expired(last, now)][:limit]
                 for session_id in gone:
                     self._path(session_id).unlink()
-                self._sync_folder()
+                sync(self._folder)
                 return len(gone)
 
         return await self._in_thread(work)

@@ -97,6 +97,24 @@ class Closing(Base):
             head = found.head
 
     @covers("S52", "D3")
+    async def test_an_append_cancelled_twice_has_settled_too(self, case: Case) -> None:
+        """A second cancel, as of a time limit around a time limit, cuts no waiting short."""
+        head = await case.begin()
+        for number in range(20):
+            waiting = asyncio.create_task(case.append(head, b"a" * 100_000))
+            for _ in range(1 + number % 3):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await waiting
+            found = (await case.whole(head.session_id)).head
+            await asyncio.sleep(0.01)
+            assert (await case.whole(head.session_id)).head == found, "it went on after it left"
+            head = found
+
+    @covers("S52", "D3")
     async def test_a_cancelled_append_leaves_its_handle_usable(self, case: Case) -> None:
         """After a cancel the same store, and the head that load gives, append as ever."""
         head = await case.begin(b"1")
