@@ -38,7 +38,8 @@ _NEW: Final = (
 )  # fmt: skip
 
 _CUT: Final = re.compile(
-    r"(?<=[A-Za-z0-9\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff\uac00-\ud7a3])"
+    r"(?<=[^\W_])(?<=[\0-\u0587\u05d0-\u05ea\u0620-\u064a\u0904-\u0939\u0e01-\u0e30"
+    r"\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fff\uac00-\ud7a3])"
     r"(?=[\t\n\r !-&(-/:-@\[-`{-~\u3000-\u3002\uff01\uff0c\uff1a\uff1b\uff1f])"
 )
 """Where a piece of the pattern always ends, whatever stands around, so that counts add up across:

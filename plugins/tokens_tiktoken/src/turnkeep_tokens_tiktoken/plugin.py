@@ -28,7 +28,7 @@ class TiktokenOptions(BaseModel):
 
 @asynccontextmanager
 async def open_tiktoken(options: TiktokenOptions, _env: Env) -> AsyncIterator[TiktokenCounter]:
-    """Load both tokenizers (about a second of CPU) and give the counter.
+    """Load both tokenizers (0.5 s of CPU) and give the counter.
 
     Loaded here, versions that do not go together fail at the start and not in the middle of a turn.
     """
