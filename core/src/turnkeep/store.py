@@ -21,9 +21,9 @@ from turnkeep.errors import ContentError
 Durability: TypeAlias = Literal["power", "process", "none"]
 """What an append that has returned survives.
 
-"power": a loss of power; it has been synced to the disk, new files with their folder, or a server has
-promised that. "process": the kill of this process, as what the operating system or a server holds.
-"none": neither; it lives in this process.
+"power": a loss of power; it has been synced to the disk, new files with their folder, or a server
+has promised that. "process": the kill of this process, as what the operating system or a server
+holds. "none": neither; it lives in this process.
 """
 
 MAX_ID_BYTES: Final = 512
