@@ -21,7 +21,7 @@ from turnkeep_tokens_tiktoken.vocabulary import CARRIED, count_quickly, encoding
 DEFAULT: Final = "o200k_base"
 MAX_PIECE: Final = 50_000
 """Characters of one piece that tiktoken is given. Its regular expression keeps a stack that grows
-with a run of one class and panics when that overflows: at 1,000,000 spaces, not yet at 330,000."""
+with a run of one class and panics when that overflows: at 1,000,000 spaces, not yet at 200,000."""
 LONG_S: Final = "\u017f"
 _CONTRACTION: Final = "'" + LONG_S
 
