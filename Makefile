@@ -34,6 +34,7 @@ format: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python benchmarks/sessions.py --check
 	$(BIN)/python benchmarks/encoders.py
+	$(BIN)/python benchmarks/tokens.py --check --no-peers
 	$(BIN)/python benchmarks/imports.py --check
 
 clean:
