@@ -1,6 +1,6 @@
 # make demo   the main job, without a key or a server
 # make test   the whole suite but the long proofs
-# make prove  the long proofs: races, kills, many examples
+# make prove  the long proofs: races, kills, 2,000 examples of each property
 # make check  format, lint, types, layers
 # make bench  benchmarks against a raw floor, with their bounds
 # All of them set up what they need in .venv first. PYTHON=python3.12 chooses another interpreter.
@@ -8,6 +8,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 MEMBERS := core $(wildcard plugins/*)
+PARALLEL := -n auto --dist worksteal
 EDITABLE := $(addprefix -e ,$(MEMBERS))
 
 .PHONY: demo test prove check format bench clean
@@ -16,10 +17,11 @@ demo: .venv/.runtime
 	@PYTHON=$(BIN)/python bash examples/demo.sh
 
 test: .venv/.dev
-	$(BIN)/python -m pytest -m "not prove"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not prove"
 
 prove: .venv/.dev
-	HYPOTHESIS_PROFILE=prove $(BIN)/python -m pytest -m prove --timeout 900
+	HYPOTHESIS_PROFILE=prove $(BIN)/python -m pytest $(PARALLEL) \
+	  -m "prove or hypothesis" --timeout 900
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("normal", max_examples=100, deadline=None)
+settings.register_profile(
+    "prove",
+    max_examples=2_000,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "normal"))
 
 TRANSCRIPTS = Path(__file__).resolve().parent.parent / "shared" / "data" / "transcripts"
 

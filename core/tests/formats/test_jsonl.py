@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from turnkeep.codec import decode_event, encode_event
@@ -109,7 +109,6 @@ def events(draw):
     return Checkpoint(contents=placed, previous=0, report={"why": "size"}, **about)
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.lists(events(), max_size=4),
     st.booleans(),

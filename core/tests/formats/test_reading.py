@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from turnkeep.content import (
@@ -42,7 +42,6 @@ def request_body(profile, request: Request):
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_request_read_back_makes_the_same_request(profile, data):
     """parse(payload(x)) makes the same payload again, byte for byte."""
@@ -73,7 +72,6 @@ def simple_contexts(draw):
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@settings(max_examples=100, deadline=None)
 @given(simple_contexts())
 def test_a_request_read_back_has_the_same_items(profile, context):
     """Items in plain form survive the way through a request unchanged."""
@@ -360,7 +358,6 @@ def places(value, path=()):
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_odd_bodies_are_read_or_refused(profile, data):
     """Any JSON in any place of a body leads to items or to ContentError, never to another error."""

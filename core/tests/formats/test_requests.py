@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from turnkeep.content import (
@@ -94,7 +94,6 @@ def test_anthropic_shapes():
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@settings(max_examples=100, deadline=None)
 @given(histories.broken)
 def test_any_items_are_rendered_in_their_order(profile, items):
     """Broken lists are rendered as they stand: each item's texts occur, in order."""
@@ -241,7 +240,6 @@ def test_a_long_step_gets_one_more_marker():
     assert ANTHROPIC.check(body) == []
 
 
-@settings(max_examples=60, deadline=None)
 @given(histories.valid(thinking=True), st.booleans(), st.integers(0, 3))
 def test_markers_change_nothing_else(context, instructed, stable):
     """Without its markers a body is the same as one that asks for no cache; sources stay clean."""

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from turnkeep.formats import PROFILE_NAMES, get_profile
@@ -22,7 +22,6 @@ def as_bytes(messages: list[WireMessage]) -> list[str]:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@settings(max_examples=150, deadline=None)
 @given(any_history, tool_sets)
 def test_what_repair_leaves_is_valid(profile: Profile, log, tools):
     """Whatever a log holds, the repaired request breaks no rule of the provider."""
@@ -30,7 +29,6 @@ def test_what_repair_leaves_is_valid(profile: Profile, log, tools):
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@settings(max_examples=150, deadline=None)
 @given(any_history, tool_sets)
 def test_repair_of_the_repaired_changes_nothing(profile: Profile, log, tools):
     """A second repair finds nothing to do and gives the very same items."""
@@ -41,7 +39,6 @@ def test_repair_of_the_repaired_changes_nothing(profile: Profile, log, tools):
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_repair_of_a_valid_history_is_the_identity(profile: Profile, data):
     """A valid context comes back item by item, with nothing reported."""
@@ -53,7 +50,6 @@ def test_repair_of_a_valid_history_is_the_identity(profile: Profile, data):
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@settings(max_examples=100, deadline=None)
 @given(any_history)
 def test_each_request_begins_with_the_one_before(profile: Profile, log):
     """At every model call the rendered messages extend, byte for byte, those of the call before.
@@ -73,7 +69,6 @@ def test_each_request_begins_with_the_one_before(profile: Profile, log):
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@settings(max_examples=100, deadline=None)
 @given(any_history)
 def test_steps_render_as_the_whole_list_does(profile: Profile, log):
     """Rendering step by step and rendering the repaired list give the same messages."""
@@ -87,7 +82,6 @@ def test_steps_render_as_the_whole_list_does(profile: Profile, log):
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@settings(max_examples=100, deadline=None)
 @given(any_history)
 def test_origins_point_at_what_was_fed(profile: Profile, log):
     """Each repaired item names the item it came from, each at most once, and of the same type."""
@@ -104,7 +98,6 @@ def test_origins_point_at_what_was_fed(profile: Profile, log):
         assert all(-1 <= found.origin < len(log) for found in step.repairs)
 
 
-@settings(max_examples=60, deadline=None)
 @given(any_history)
 def test_repair_leaves_its_input_alone(log):
     """Neither the list nor an item of it is changed."""

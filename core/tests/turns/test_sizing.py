@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from turnkeep import Keeper, Message, Ref, ToolCall, Usage
@@ -208,7 +208,6 @@ async def test_a_call_counts_only_what_is_new():
         assert counter.asked <= 20
 
 
-@settings(max_examples=60, deadline=None)
 @given(logs(), st.integers(0, 20), st.sampled_from(["openai-chat", "anthropic"]))
 def test_a_running_total_equals_a_fresh_count(items, cut, profile):
     """Over turns and restarts, whatever the log holds."""

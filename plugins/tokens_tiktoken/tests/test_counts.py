@@ -85,7 +85,6 @@ EITHER = pytest.mark.parametrize("encoding", ENCODINGS)
 
 
 @EITHER
-@settings(max_examples=300, deadline=None)
 @given(texts=st.lists(HOSTILE, max_size=4))
 def test_counts_are_tiktokens(encoding, texts):
     """Any text, any number of them, each counted by itself."""
@@ -117,7 +116,6 @@ def test_the_comparison_sees_the_characters_that_matter(encoding):
 
 
 @EITHER
-@settings(max_examples=300, deadline=None)
 @given(HOSTILE, st.sampled_from(CUT_AFTER), st.sampled_from(CUT_BEFORE), HOSTILE)
 def test_counts_add_up_across_a_cut(encoding, before, left, right, after):
     """Where the counter cuts, tiktoken itself counts both sides as it counts the whole."""
@@ -171,7 +169,6 @@ def test_special_tokens_are_text(encoding):
 
 
 @EITHER
-@settings(max_examples=100, deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | HOSTILE,
