@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from turnkeep.formats.jsonl import SessionFile
 from turnkeep.formats.openai_chat import PROFILE
 from turnkeep.prepared import PreparedRequest
 from turnkeep.sizing import texts_of
-from turnkeep.tally import weigh
+from turnkeep.tally import Way, weigh
 from turnkeep.tokens.formulas import formula_for
 from turnkeep.tokens.learned import Learned
 from turnkeep.tokens.memo import Memo
@@ -89,7 +88,8 @@ def play(family: str, session: SessionFile, counter: Memo, learned: Learned) -> 
     def add(found: list[Item], **fields: Any) -> None:
         nonlocal seq
         seq += 1
-        event = Event.of_items(found, author=author_of(found[0]), execution_id=None, **fields)
+        author = author_of(found[0]) if found else "assistant"
+        event = Event.of_items(found, author=author, execution_id=None, **fields)
         context.add(event.stored_as(seq))
 
     for start, end, row in answers(items, session.header["usage"]):
@@ -110,14 +110,15 @@ def play(family: str, session: SessionFile, counter: Memo, learned: Learned) -> 
             model_id=model,
             session_id=session.session_id,
             counter=counter,
-            tally_for=weighing.tally,
-            size_of=partial(weighing.size, model),
+            tally_for=weighing.tally_for(),
+            size_of=weighing.size_of(model),
         )
         report = request.report()
         if before is not None and report.anchored:
             new = items[add_from:start]
             form = formula_for("openai-chat", model)
-            plain = weigh(PROFILE.render(new), form, counter.for_model(model), model).expected
+            way = Way(PROFILE, form, counter.for_model(model), model)
+            plain = weigh(PROFILE.render(new), way).expected
             rows.append(
                 Row(
                     family,
@@ -135,9 +136,9 @@ def play(family: str, session: SessionFile, counter: Memo, learned: Learned) -> 
             )
         answer = items[start:end]
         usage = Usage(input_tokens=row[1], output_tokens=row[2])
-        weighing.reported(usage, answer, seq + 1, request)
-        if answer:
-            add(answer, usage=usage)
+        weighing.reported(usage, answer, seq + 1, request, seq)
+        weighing.teach(request)
+        add(answer, usage=usage)  # one of reasoning only, which the logs leave out, is empty
         before, done, compacted, add_from = row, max(end, start), False, start
     return rows
 

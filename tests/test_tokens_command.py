@@ -96,3 +96,20 @@ def test_what_cannot_be_counted_is_told(file, turnkeep, args, code, said):
     assert (found, out) == (code, "")
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_what_is_left_out_of_requests_is_not_counted(file, turnkeep, tmp_path):
+    """Calls of tools that are not declared are removed by repair: the parts stay those of the whole."""
+    lines = [
+        *LINES[:2],
+        {"type": "tool_call", "tool_call_id": "x", "name": "unknown", "arguments": {}},
+        {"type": "tool_result", "tool_call_id": "x", "name": "unknown", "content": ["y " * 900]},
+        {"type": "message", "role": "user", "content": "Well?"},
+    ]
+    path = tmp_path / "two.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    _, out, _ = turnkeep("tokens", str(path), "--json")
+    [found] = json.loads(out)["sessions"]
+    assert found["parts"]["tool results"]["items"] == 0
+    assert all(part["tokens"] >= 0 for part in found["parts"].values())
+    assert found["repairs"] > 0

@@ -7,7 +7,7 @@ turn that is running is not disturbed (SessionBusy); one whose process died is c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, cast
 
@@ -71,9 +71,11 @@ async def retract(
     event = Retract(author=author, items=refs, after=after).stored_as(len(events) + 1)
     state = None
     if after is not None:
-        before = dict(state_at(events, after, whole.state))
-        if before != whole.state:
-            state = encode_object(before, f"state of session {session_id!r}")
+        before = dict(state_at(events, after, whole.state, whole.meta.first_state))
+        what = f"state of session {session_id!r}"
+        encoded = encode_object(before, what)
+        if encoded != encode_object(whole.state, what):  # 1 is not true, though it equals it
+            state = encoded
             event.carrying(before)
     await whole.log.append(
         [event],
@@ -103,10 +105,14 @@ async def fork(
     at = source.seq if at is None else at
     check_seq(whole, at)
     events = whole.events[:at]
-    state = encode_object(state_at(whole.events, at, whole.state), f"state of session {new_id!r}")
+    first = whole.meta.first_state
+    then = state_at(whole.events, at, whole.state, first)
+    state = encode_object(then, f"state of session {new_id!r}")
     base = standing_base(events)
     origin = {"session": session_id, "seq": at}
-    meta = Meta(header=whole.meta.header, forked=origin).encode(new_id)
+    if not any(event.state is not None for event in events):
+        first = dict(then)
+    meta = Meta(header=whole.meta.header, forked=origin, first_state=first).encode(new_id)
     incarnation = source.revision.incarnation
     key = hashlib.blake2b(
         compact_json([session_id, new_id, at, incarnation.hex()]).encode(), digest_size=16
@@ -152,7 +158,8 @@ async def erase(
 ) -> Sequence[int]:
     """Put tombstones in the place of events and of what repeats them; give the seqs of all.
 
-    What repeats them: decisions on their calls, and checkpoints made after the first of them.
+    What repeats them: checkpoints made after the first of them. Decisions on their calls lose their
+    arguments and reason, and retractions the state that they restored; both go on to hold.
     Raises StoreError where the store cannot erase, ContentError for an event that is not there.
     """
     if Capability.ERASE not in store.capabilities:
@@ -161,23 +168,52 @@ async def erase(
             "whole, or move to a store with the capability `erase`"
         )
     whole = await _free(store, session_id, user_id, turn_timeout)
-    wanted = sorted(set(seqs))
+    wanted = frozenset(seqs)
     for seq in wanted:
         check_seq(whole, seq, first=1)
     events = list(whole.events)
-    gone = [event for event in events if _repeats(event, wanted)]
-    stones = {
-        event.seq or 0: _tombstone(event, reason) for event in gone if type(event) is not Tombstone
-    }
+    stones = {each.seq or 0: each for each in _stones(events, wanted, reason)}
     for seq, stone in stones.items():
         events[seq - 1] = stone
     if stones:
+        # Those that are tombstones already are written again: so a store that could not empty its
+        # log before tries once more.
         await whole.log.erase(
             {seq: encode_event(stone) for seq, stone in stones.items()},
             meta=_closed(whole.meta, session_id),
             base=standing_base(events),
         )
-    return sorted(stones)
+    return sorted(seq for seq, each in stones.items() if each != whole.events[seq - 1])
+
+
+def _stones(events: Sequence[Event], wanted: frozenset[int], reason: str | None) -> Iterator[Event]:
+    """Give what stands in the place of events that are erased, and of those that repeat them."""
+    if not wanted:
+        return
+    first = min(wanted)
+    states = [
+        encode_object(event.state, "state")
+        for event in events
+        if event.seq in wanted and event.state is not None
+    ]
+    for event in events:
+        named = event.seq in wanted
+        if isinstance(event, Tombstone):
+            if named:
+                yield event
+        elif isinstance(event, Retract):
+            # What was taken back stays so. It may carry a state of before.
+            again = event.state is not None and encode_object(event.state, "state") in states
+            if named or again:
+                yield event.model_copy(update={"state": None, "content": []})
+        elif isinstance(event, Decision):
+            # Else its call would wait again, and its tool run twice.
+            if named or event.call.seq in wanted:
+                yield event.model_copy(
+                    update={"arguments": None, "reason": None, "state": None, "content": []}
+                )
+        elif named or (isinstance(event, Checkpoint) and (event.seq or 0) > first):
+            yield _tombstone(event, reason)
 
 
 async def _free(
@@ -225,16 +261,6 @@ def _check_targets(whole: Whole, refs: Sequence[Ref], after: int | None) -> None
             )
 
 
-def _repeats(event: Event, wanted: Sequence[int]) -> bool:
-    """Say whether an event is to be erased, or holds what is."""
-    seq = event.seq or 0
-    if seq in wanted:
-        return True
-    if isinstance(event, Decision):
-        return event.call.seq in wanted
-    return isinstance(event, Checkpoint) and bool(wanted) and seq > wanted[0]
-
-
 def _tombstone(event: Event, reason: str | None) -> Tombstone:
     return Tombstone(
         id=event.id,
@@ -242,5 +268,6 @@ def _tombstone(event: Event, reason: str | None) -> Tombstone:
         timestamp=event.timestamp,
         author=event.author,
         was=event.type,
+        changed_state=event.state is not None,
         reason=reason,
     ).stored_as(event.seq)

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from turnkeep.content import Item, Message, ToolCall, ToolDefinition, ToolResult
 from turnkeep.context import Entry
+from turnkeep.formats import get_profile
+from turnkeep.optimize.validity import cut
 from turnkeep.prepared import PreparedRequest
 from turnkeep.sizing import guess, texts_of
 from turnkeep.tokens.counter import TokenCounter, counter_for
@@ -51,16 +53,22 @@ def break_down(
         counter=counter,
     )
     report = request.report(profile)
-    counts = request.counts()
+    counts = request.counted()
     assert counts is not None
     parts = {name: {"tokens": 0, "items": 0} for name in PARTS}
-    weighed: list[tuple[int, Entry]] = []
-    for entry in entries:
-        tokens = sum(bound.count_texts(texts_of([entry.item])))
-        part = parts[_part(entry.item)]
-        part["tokens"] += tokens
-        part["items"] += 1
-        weighed.append((tokens, entry))
+    weighed: list[tuple[int, str, str]] = []
+    # The items as they are sent: repair may have left some out, or put some in.
+    for step in cut(request.items, get_profile(profile), tools=tools):
+        for origin, item in zip(step.origins, step.items, strict=True):
+            tokens = sum(bound.count_texts(texts_of([item])))
+            part = parts[_part(item)]
+            part["tokens"] += tokens
+            part["items"] += 1
+            at = "repair"
+            if origin >= 0:
+                ref = entries[origin].ref
+                at = f"{ref.seq}.{ref.index}"
+            weighed.append((tokens, at, _what(item)))
     parts["instructions"]["tokens"] = sum(bound.count_texts([instructions]))
     parts["tools"] = {
         "tokens": formula_for(profile, model).tools(tools, bound.count_texts, model),
@@ -85,12 +93,7 @@ def break_down(
         "parts": parts,
         "repairs": len(report.repairs),
         "largest": [
-            {
-                "at": f"{entry.ref.seq}.{entry.ref.index}",
-                "what": _what(entry.item),
-                "tokens": tokens,
-            }
-            for tokens, entry in weighed[:largest]
+            {"at": at, "what": what, "tokens": tokens} for tokens, at, what in weighed[:largest]
         ],
     }
 

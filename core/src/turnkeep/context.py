@@ -64,17 +64,21 @@ class Context:
                 self._seqs = [placed.seq for placed in event.contents]
                 self._indexes = [placed.index for placed in event.contents]
                 self.decisions = {decision.call: decision for decision in event.decisions}
-        elif isinstance(event, Retract):
+        elif isinstance(event, Retract) and event.items:
             self._take_back(set(event.items))
         elif isinstance(event, Decision):
             self.decisions[event.call] = event
 
-    def since(self, seq: int) -> list[tuple[int, Item]]:
-        """Give the items of event `seq` and later ones, each with its event's seq."""
-        start = len(self.items)
-        while start > 0 and self._seqs[start - 1] >= seq:
-            start -= 1
-        return list(zip(self._seqs[start:], self.items[start:], strict=True))
+    def place_of(self, seq: int) -> int:
+        """Give the place of the first item of event `seq` or a later one, from the end back."""
+        place = len(self.items)
+        while place > 0 and self._seqs[place - 1] >= seq:
+            place -= 1
+        return place
+
+    def since(self, place: int) -> list[tuple[int, Item]]:
+        """Give the items from a place on, each with its event's seq."""
+        return list(zip(self._seqs[place:], self.items[place:], strict=True))
 
     def put(self, place: int, item: Item) -> None:
         """Put another form of the same item in its place."""
@@ -84,6 +88,8 @@ class Context:
         return Entry(Ref(self._seqs[place], self._indexes[place]), self.items[place])
 
     def _take_back(self, gone: set[Ref]) -> None:
+        if self.last_usage is not None and min(gone).seq <= self.last_usage[0]:
+            self.last_usage = None  # it was of a request that held what is gone
         kept = [entry for entry in self.entries if entry.ref not in gone]
         self.items = [entry.item for entry in kept]
         self._seqs = [entry.ref.seq for entry in kept]

@@ -159,11 +159,13 @@ class Checkpoint(Event):
 class Tombstone(Event):
     """Stands where an event was erased: its id, author and time are left, its content is not.
 
-    `was` is the type of what stood here; `erased_at` and `reason` say when and why.
+    `was` is the type of what stood here, `changed_state` whether it held a state; `erased_at` and
+    `reason` say when and why.
     """
 
     type: Literal["tombstone"] = "tombstone"  # type: ignore[assignment]  # narrows the tag
     was: str
+    changed_state: bool = False
     erased_at: AwareDatetime = Field(default_factory=utc_now)
     reason: str | None = None
 

@@ -8,9 +8,11 @@ retractions included. All of this is a matter of the events alone; no store is a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from turnkeep.events import Checkpoint, Event, Retract
+from turnkeep.events import Checkpoint, Event, Retract, Tombstone
+
+NO_STATE: Final[Mapping[str, Any]] = {}
 
 
 def standing(events: Sequence[Event]) -> Sequence[Event]:
@@ -51,15 +53,23 @@ def standing_base(events: Sequence[Event]) -> int:
     return checkpoints[-1] if checkpoints else 0
 
 
-def state_at(events: Sequence[Event], seq: int, current: Mapping[str, Any]) -> Mapping[str, Any]:
+def state_at(
+    events: Sequence[Event],
+    seq: int,
+    current: Mapping[str, Any],
+    first: Mapping[str, Any] = NO_STATE,
+) -> Mapping[str, Any]:
     """Give the session's state as it was after event `seq` of a whole log.
 
-    `current` is the state as it is now. A log tells the state by the events that changed it; where
-    none did, it is what it was from the beginning: the current one if none did later either, else
-    empty.
+    `current` is the state as it is now, `first` the one that the session began with. A log tells
+    the state by the events that changed it; where none did so far, it is `first`, or the current
+    one where none ever did.
     """
     for event in reversed(standing(events[:seq])):
         if event.state is not None:
             return event.state
-    changed = any(event.state is not None for event in events[seq:])
-    return {} if changed else current
+    return first if any(map(_changed, events)) else current
+
+
+def _changed(event: Event) -> bool:
+    return event.state is not None or (isinstance(event, Tombstone) and event.changed_state)

@@ -21,7 +21,7 @@ from turnkeep.store import SessionStore, Ttl, check_ttl
 from turnkeep.stores.on_loop import OnLoop
 from turnkeep.tokens.counter import TokenCounter
 from turnkeep.tokens.estimate import EstimateCounter
-from turnkeep.tokens.learned import FILE_NAME, Learned, data_folder
+from turnkeep.tokens.learned import Learned
 from turnkeep.tokens.memo import Memo, fallback
 from turnkeep.turn import Turn
 
@@ -83,7 +83,7 @@ class Keeper:
         )
         keeper._config = config
         if config.tokens.learn:
-            keeper._learned = Learned(data_folder() / FILE_NAME)
+            keeper._learned = Learned.of_user()
         return keeper
 
     @property
@@ -161,9 +161,11 @@ class Keeper:
         traceback: TracebackType | None,
     ) -> None:
         self._sessions = None
-        if self._learned is not None:
-            self._learned.save()
-        await self._resources.__aexit__(kind, error, traceback)
+        try:
+            if self._learned is not None:
+                self._learned.save()
+        finally:
+            await self._resources.__aexit__(kind, error, traceback)
 
 
 @asynccontextmanager
@@ -175,7 +177,7 @@ async def opened_counter(
         try:
             counter = await stack.enter_async_context(spec.open(options, env))
         except Exception as error:  # noqa: BLE001  # whatever a stranger's counter raises
-            counter = fallback(spec.name, error)
+            counter = fallback(spec.name, f"{type(error).__name__}: {error}")
         yield counter
 
 

@@ -140,7 +140,7 @@ class SessionManager(BaseSessionManager):
             session_id=session_id,
             user_id=whole.log.head.user_id,
             events=whole.events[:seq],
-            state=dict(state_at(whole.events, seq, whole.state)),
+            state=dict(state_at(whole.events, seq, whole.state, whole.meta.first_state)),
             created_at=created,
             updated_at=whole.events[seq - 1].timestamp if seq else created,
         )
@@ -188,10 +188,11 @@ class SessionManager(BaseSessionManager):
     ) -> Sequence[int]:
         """Remove the content of events for good, and what repeats it; give the seqs of all.
 
-        Decisions on calls in them and checkpoints made after the first of them go, too. Tombstones
-        keep id, author and time. A state that an event carries goes with it; the session's state
-        now is left: change it with `save`. Raises StoreError where the store lacks the capability
-        `erase`, SessionNotFound, SessionBusy, SessionConflict, ContentError.
+        Checkpoints made after the first of them go, too; decisions on their calls lose arguments
+        and reason, retractions the state that they restored. Tombstones keep id, author and time. A
+        state that an event carries goes with it; the session's state now is left: change it with
+        `save`. Forks made before keep what they copied. Raises StoreError where the store lacks the
+        capability `erase`, SessionNotFound, SessionBusy, SessionConflict, ContentError.
         """
         return await amendments.erase(
             self.store,

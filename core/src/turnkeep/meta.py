@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from types import NoneType
 from typing import Any, Final, NamedTuple
 
 from turnkeep.codec import decode_object, encode_object
-from turnkeep.errors import SessionBusy
+from turnkeep.errors import ContentError, CorruptSession, SessionBusy
 from turnkeep.store import Head
 
 TURN_TIMEOUT: Final = 300.0
@@ -24,24 +25,51 @@ class Meta(NamedTuple):
     """`created`, `updated` as imported, and the `version` they hold for."""
     forked: dict[str, Any] | None = None
     """`session` and `seq` that it was forked from."""
+    first_state: dict[str, Any] = {}  # noqa: RUF012  # never changed, only replaced
+    """The state that it began with, where an import brought one that no event tells."""
     tokens: dict[str, Any] = {}  # noqa: RUF012  # never changed, only replaced
     """What the next turn need not count or learn again; void once the context is rewritten."""
     rest: dict[str, Any] = {}  # noqa: RUF012  # never changed, only replaced
 
     @classmethod
     def of(cls, head: Head) -> Meta:
-        """Decode a head's meta. Raises CorruptSession."""
+        """Decode a head's meta. Raises CorruptSession, also where a note is not what it must be."""
         if not head.meta:
             return cls()
         rest = decode_object(head.meta, session_id=head.session_id, what="its meta")
-        return cls(
-            rest.pop("turn", None),
-            rest.pop("header", {}),
-            rest.pop("imported", None),
-            rest.pop("forked", None),
-            rest.pop("tokens", {}),
-            rest,
+        tokens = rest.pop("tokens", {})
+        meta = cls(
+            turn=rest.pop("turn", None),
+            header=rest.pop("header", {}),
+            imported=rest.pop("imported", None),
+            forked=rest.pop("forked", None),
+            first_state=rest.pop("first_state", {}),
+            tokens=tokens if _writable(tokens) else {},  # a help only: begun anew where it is odd
+            rest=rest,
         )
+        if problem := meta._problem():
+            raise CorruptSession(head.session_id, 0, f"its meta: {problem}")
+        return meta
+
+    def _problem(self) -> str | None:
+        for name, kinds in (
+            ("turn", (str, NoneType)),
+            ("header", (dict,)),
+            ("imported", (dict, NoneType)),
+            ("forked", (dict, NoneType)),
+            ("first_state", (dict,)),
+        ):
+            if type(getattr(self, name)) not in kinds:
+                return f"{name} is {type(getattr(self, name)).__name__}"
+        for name in ("created", "updated"):
+            found = (self.imported or {}).get(name)
+            try:
+                moment = None if found is None else datetime.fromisoformat(found)
+            except (TypeError, ValueError):
+                return f"imported.{name} is no time"
+            if moment is not None and moment.tzinfo is None:
+                return f"imported.{name} has no zone"
+        return None
 
     def encode(self, session_id: str) -> bytes:
         """Encode for the store. Raises ContentError for what is not JSON."""
@@ -54,9 +82,22 @@ class Meta(NamedTuple):
             fields["imported"] = self.imported
         if self.forked is not None:
             fields["forked"] = self.forked
+        if self.first_state:
+            fields["first_state"] = self.first_state
         if self.tokens:
             fields["tokens"] = self.tokens
         return encode_object(fields, f"the meta of session {session_id!r}")
+
+
+def _writable(tokens: object) -> bool:
+    """Say whether notes can be kept; those of another version, or by another hand, may not."""
+    if not isinstance(tokens, dict):
+        return False
+    try:
+        encode_object(tokens, "tokens")
+    except ContentError:
+        return False
+    return True
 
 
 def times(head: Head, meta: Meta) -> tuple[datetime, datetime]:

@@ -9,10 +9,10 @@ from turnkeep.content import Item, Request, ToolDefinition
 from turnkeep.formats import get_profile
 from turnkeep.formats.profile import Profile, Wire, WireMessage
 from turnkeep.optimize.steps import Repair
-from turnkeep.sizing import Size, guess
-from turnkeep.tally import Snapshot, Tally, Weight, weigh
+from turnkeep.sizing import Counted, Size, guess
+from turnkeep.tally import Snapshot, Tally, Way, Weight, weigh
 from turnkeep.tokens.counter import TokenCounter, counter_for
-from turnkeep.tokens.formulas import Formula, formula_for
+from turnkeep.tokens.formulas import formula_for
 
 
 class RequestReport(NamedTuple):
@@ -36,16 +36,10 @@ class RequestReport(NamedTuple):
     repairs: list[Repair]
 
 
-class Counts(NamedTuple):
-    """Our counts of a request by the provider's formula: the whole, and system text and tools."""
-
-    whole: int
-    fixed: int
-
-
-TallyFor = Callable[[Profile, Formula, TokenCounter, str, Sequence[ToolDefinition]], Tally]
-"""Gives the tally of a session for a profile, formula, counter, model and tools."""
-SizeOf = Callable[[Counts], Size]
+TallyFor = Callable[[Way], Tally | None]
+"""Gives the tally of a session for a way of counting, if it has one."""
+SizeOf = Callable[[Counted], Size | None]
+"""Sizes a request by our counts of it; None where nothing is known of the session any more."""
 
 
 class PreparedRequest:
@@ -138,8 +132,7 @@ class PreparedRequest:
     def report(self, profile: str = "openai-chat") -> RequestReport:
         """Weigh the request as this provider would get it, and say what was repaired."""
         wire = self._wire(profile)
-        size = guess(wire.counts.whole) if self._size_of is None else self._size_of(wire.counts)
-        weight = wire.fixed + wire.snapshot.weight
+        size, weight = wire.size, wire.fixed + wire.snapshot.weight
         return RequestReport(
             profile=profile,
             tokens=weight.tokens,
@@ -152,9 +145,9 @@ class PreparedRequest:
             repairs=wire.snapshot.repairs(),
         )
 
-    def counts(self) -> Counts | None:
+    def counted(self) -> Counted | None:
         """Give the counts in the form that was asked for last; None if none was."""
-        return next(reversed(self._wires.values())).counts if self._wires else None
+        return next(reversed(self._wires.values())).counted if self._wires else None
 
     def _wire(self, name: str) -> _Wire:
         if name in self._wires:
@@ -165,12 +158,10 @@ class PreparedRequest:
 
     def _make(self, profile: Profile) -> _Wire:
         formula = formula_for(profile.name, self._model)
-        definitions = self.request.tools
-        tally = None
-        if self._tally_for is not None:
-            tally = self._tally_for(profile, formula, self._counter, self._model, definitions)
+        way = Way(profile, formula, self._counter, self._model, self.request.tools)
+        tally = None if self._tally_for is None else self._tally_for(way)
         if tally is None or tally.fed > self._upto:  # it has gone on: the items of then, anew
-            tally = Tally(profile, formula, self._counter, model=self._model, tools=definitions)
+            tally = Tally(way)
         tally.follow(self._items, self._upto)
         snapshot = tally.snapshot()
         first = snapshot.first()
@@ -178,28 +169,27 @@ class PreparedRequest:
             self.request.instructions,
             first.items[: first.leading],  # type: ignore[arg-type]  # the leading items are messages
         )
-        fixed = self._fixed(profile, formula, system, leading)
-        return _Wire(profile, system, leading, profile.tools(definitions), fixed, snapshot)
+        fixed = self._fixed(way, system, leading)
+        whole = fixed.expected + snapshot.weight.expected
+        counted = Counted(whole, fixed.expected, way.form)
+        size = None if self._size_of is None else self._size_of(counted)
+        tools = profile.tools(way.tools)
+        return _Wire(
+            profile, system, leading, tools, fixed, snapshot, counted, size or guess(whole)
+        )
 
-    def _fixed(
-        self,
-        profile: Profile,
-        formula: Formula,
-        system: list[Wire] | None,
-        leading: Sequence[WireMessage],
-    ) -> Weight:
+    def _fixed(self, way: Way, system: list[Wire] | None, leading: Sequence[WireMessage]) -> Weight:
         """Weigh what every request of the conversation begins with."""
-        count = self._counter.count_texts
-        tools = profile.tool_texts(self.request.tools)
+        profile, formula, count = way.profile, way.formula, way.counter.count_texts
+        tools = profile.tool_texts(way.tools)
         said = profile.system_texts(system)
         texts = sum(count(said.texts))
-        choice = self.request.tool_choice
-        rendered = formula.tools(self.request.tools, count, self._model, choice)
+        rendered = formula.tools(way.tools, count, way.model, self.request.tool_choice)
         return (
             Weight(profile.request_overhead, profile.request_overhead, formula.priming)
             + Weight(sum(count(tools.texts)) + tools.overhead, tools.overhead, rendered)
             + Weight(texts + said.overhead, said.overhead, texts + formula.system(said.texts))
-            + weigh(leading, formula, self._counter, self._model)
+            + weigh(leading, way)
         )
 
 
@@ -210,9 +200,5 @@ class _Wire(NamedTuple):
     tools: list[Wire]
     fixed: Weight
     snapshot: Snapshot
-
-    @property
-    def counts(self) -> Counts:
-        """Give the counts by the provider's formula."""
-        fixed = self.fixed.expected
-        return Counts(fixed + self.snapshot.weight.expected, fixed)
+    counted: Counted
+    size: Size

@@ -174,6 +174,10 @@ def new_events(session: Session, ground: Snapshot) -> list[Event]:
                 f"{name}: event {event.seq} was changed after it was stored; the log only grows. "
                 "Append a new event, and `retract` what this one says"
             )
+    if any(isinstance(event, Retract) and event.after is not None for event in new):
+        raise ContentError(
+            f"{name}: a Retract that goes back to an event changes the state, too; use `rewind`"
+        )
     ids = {event.id for event in events}
     if len(ids) != len(events):
         raise ContentError(f"{name}: two of its events have the same id")

@@ -9,7 +9,7 @@ does not count its past again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from turnkeep.content import Item, ToolDefinition
@@ -35,6 +35,32 @@ class Weight(NamedTuple):
 
 
 NOTHING: Final = Weight()
+WAY: Final = 1
+"""Raised when steps, formulas or estimates change, so that totals of before are not taken over."""
+MOST: Final = 10**12
+"""Of any number in a mark."""
+
+
+class Way(NamedTuple):
+    """Everything that a count depends on beside the items."""
+
+    profile: Profile
+    formula: Formula
+    counter: TokenCounter
+    model: str = ""
+    tools: Sequence[ToolDefinition] = ()
+
+    @property
+    def form(self) -> str:
+        """Name it but for the tools: what two whole requests must share to be compared."""
+        return f"{WAY}|{self.profile.name}|{self.counter.name}|{self.model}"
+
+    @property
+    def name(self) -> str:
+        """Name it, so that counts of two ways are never taken for each other."""
+        tools = "\0".join(tool.name for tool in self.tools).encode("utf-8", "surrogatepass")
+        digest = hashlib.blake2b(tools, digest_size=6).hexdigest()
+        return f"{self.form}|{digest}"
 
 
 class Mark(NamedTuple):
@@ -50,11 +76,13 @@ class Mark(NamedTuple):
         return [self.way, self.steps, self.items, list(self.weight)]
 
     @classmethod
-    def load(cls, document: object) -> Mark | None:
+    def load(cls, document: Any) -> Mark | None:
         """Read what `dump` gave; None for anything else."""
         match document:
-            case [str(way), int(steps), int(items), [int(tokens), int(overhead), int(expected)]]:
-                return cls(way, steps, items, Weight(tokens, overhead, expected))
+            case [str(way), int(), int(), [int(), int(), int()] as weight]:
+                numbers = [*document[1:3], *weight]
+                if all(type(each) is int and 0 <= each <= MOST for each in numbers):
+                    return cls(way, numbers[0], numbers[1], Weight(*weight))
         return None
 
 
@@ -85,30 +113,17 @@ class Snapshot(NamedTuple):
 class Tally:
     """Follows a list of items that only grows. `mark` tells what is known of its beginning."""
 
-    def __init__(
-        self,
-        profile: Profile,
-        formula: Formula,
-        counter: TokenCounter,
-        *,
-        model: str = "",
-        tools: Iterable[ToolDefinition] = (),
-        mark: Mark | None = None,
-    ) -> None:
-        tools = list(tools)
-        self.profile = profile
-        self._formula = formula
-        self._counter = counter
-        self._model = model
-        self._builder = StepBuilder(profile, tools=tools)
-        self._way = way_of(profile, counter, model, tools)
+    def __init__(self, way: Way, *, mark: Mark | None = None) -> None:
+        self.way = way
+        self._name = way.name
+        self._builder = StepBuilder(way.profile, tools=way.tools)
         self._fed = 0
         self._starts: list[int] = []
         self._weighed = 0
         self._total = NOTHING
         self._mended: list[Repair] = []
         self._current: tuple[Step, Weight] | None = None
-        self._mark = mark if mark is not None and mark.way == self._way else None
+        self._mark = mark if mark is not None and mark.way == self._name else None
 
     @property
     def fed(self) -> int:
@@ -157,29 +172,22 @@ class Tally:
         return Snapshot(closed, len(closed), current, mended, len(mended), weight)
 
     def mark(self) -> Mark | None:
-        """Give the total of the closed steps; None where there are none."""
-        if not self._weighed:
+        """Give the total of the closed steps; None where there are none.
+
+        Also where the counter was given up in the middle: then they were not counted in one way.
+        """
+        if not self._weighed or self.way.name != self._name:
             return None
-        return Mark(self._way, self._weighed, self._starts[self._weighed - 1], self._total)
+        return Mark(self._name, self._weighed, self._starts[self._weighed - 1], self._total)
 
     def _weigh(self, step: Step) -> Weight:
-        return weigh(step.messages(), self._formula, self._counter, self._model)
+        return weigh(step.messages(), self.way)
 
 
-def weigh(
-    messages: Sequence[WireMessage], formula: Formula, counter: TokenCounter, model: str = ""
-) -> Weight:
+def weigh(messages: Sequence[WireMessage], way: Way) -> Weight:
     """Weigh messages in a provider's form."""
     texts = [text for message in messages for text in message.texts]
-    said = sum(counter.count_texts(texts))
+    said = sum(way.counter.count_texts(texts))
     overhead = sum(message.overhead for message in messages)
-    frames = sum(formula.frame(message.body, model) for message in messages)
+    frames = sum(way.formula.frame(message.body, way.model) for message in messages)
     return Weight(said + overhead, overhead, said + frames)
-
-
-def way_of(
-    profile: Profile, counter: TokenCounter, model: str, tools: Sequence[ToolDefinition]
-) -> str:
-    """Name everything that a total depends on beside the items."""
-    names = hashlib.blake2b("\0".join(tool.name for tool in tools).encode(), digest_size=6)
-    return f"{profile.name}|{counter.name}|{model}|{names.hexdigest()}"

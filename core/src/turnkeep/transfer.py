@@ -115,7 +115,12 @@ async def import_session(store: SessionStore, session: SessionFile, *, ttl: Ttl 
     }
     if imported:
         imported["version"] = log.head.revision.version + 1
-    meta = Meta(header=session.header, imported=imported or None)
+    told = any(event.state is not None for event in session.events)
+    meta = Meta(
+        header=session.header,
+        imported=imported or None,
+        first_state={} if told else session.state,
+    )
     return await log.append(
         session.events,
         meta=meta.encode(session_id),

@@ -7,18 +7,14 @@ of each other's way is told in `turnkeep.lease`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import partial as bind
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, Self
 
-from pydantic import ValidationError
-
-from turnkeep.codec import content_error, decode_object, encode_object
+from turnkeep.codec import decode_object, encode_object
 from turnkeep.content import (
     ITEM_TYPES,
     Item,
     Message,
-    Model,
     ToolCall,
     ToolDefinition,
     ToolResult,
@@ -30,6 +26,8 @@ from turnkeep.events import Decision, Event, author_of, new_id, utc_now
 from turnkeep.formats.response import read_response
 from turnkeep.lease import Intent, Lease, TurnRules
 from turnkeep.prepared import PreparedRequest
+from turnkeep.results import rejection_of, result_of
+from turnkeep.sizing import Undo
 from turnkeep.store import Head, SessionStore, Ttl, check_id
 from turnkeep.tokens.counter import TokenCounter
 from turnkeep.tokens.learned import Learned
@@ -88,7 +86,8 @@ class Turn:
         self._on_pending = rules.on_pending
         self._counter = counter
         self._weighing = Weighing(counter, learned)
-        self._prepared: PreparedRequest | None = None
+        self._prepared: tuple[PreparedRequest, int] | None = None
+        """The last request, and the seq of the last event that it holds."""
 
     @property
     def context(self) -> Context:
@@ -177,17 +176,31 @@ class Turn:
         partial = partial or parsed.partial
         items = [_gated(item, needs_approval) for item in parsed.items]
         calls = [item for item in items if isinstance(item, ToolCall) and not partial]
-        prepared, self._prepared = self._prepared, None
+        prepared, upto = self._prepared or (None, None)
+        undo: Undo | None = None
 
         def build() -> list[Event]:
+            nonlocal undo
             if parsed.usage is not None:
                 self._follow()
+                seq = self._lease.next_seq
                 answer = () if partial else items
-                self._weighing.reported(parsed.usage, answer, self._lease.next_seq, prepared)
+                last = seq - 1 if upto is None else upto
+                # Before it is stored, so that the notes which go with it hold it already.
+                undo = self._weighing.reported(parsed.usage, answer, seq, prepared, last)
             return [self._event("assistant", items, usage=parsed.usage, partial=partial)]
 
         what = ("add_response", items, partial)
-        [event] = await self._lease.write(Intent(what, build, closing=not calls and not partial))
+        intent = Intent(what, build, closing=not calls and not partial)
+        try:
+            [event] = await self._lease.write(intent)
+        except BaseException:
+            if undo is not None:
+                undo()
+            raise
+        self._prepared = None
+        if undo is not None:
+            self._weighing.teach(prepared)
         return Step(
             event,
             [call for call in calls if not call.needs_approval],
@@ -206,7 +219,7 @@ class Turn:
         Raises PendingApproval if the call waits for a decision, ContentError if it is not open or
         the value is not JSON.
         """
-        result = _result(call, value, status)
+        result = result_of(call, value, status)
 
         def build() -> list[Event]:
             if self._open_call(call) in self.context.pending():
@@ -238,7 +251,7 @@ class Turn:
                     "for no decision (any more)"
                 )
             decision = self._decision(entry, approved=approved, arguments=arguments, reason=reason)
-            rejected = [] if approved else [self._event("tool", [_rejection(call, reason)])]
+            rejected = [] if approved else [self._event("tool", [rejection_of(call, reason)])]
             return [decision, *rejected]
 
         what = ("decide", call, approved, arguments, reason)
@@ -279,7 +292,7 @@ class Turn:
             raise PendingApproval(self.session_id, tuple(call.name for call in pending))
         self._lease.exposed = True
         self._follow()
-        self._prepared = PreparedRequest.of_items(
+        prepared = PreparedRequest.of_items(
             self.context.items,
             instructions=instructions,
             tools=tools,
@@ -287,10 +300,11 @@ class Turn:
             model_id=model_id,
             session_id=self.session_id,
             counter=self._counter,
-            tally_for=self._weighing.tally,
-            size_of=bind(self._weighing.size, model_id or ""),
+            tally_for=self._weighing.tally_for(),
+            size_of=self._weighing.size_of(model_id or ""),
         )
-        return self._prepared
+        self._prepared = prepared, self._lease.next_seq - 1
+        return prepared
 
     def _follow(self) -> None:
         self._weighing.follow(self.context, self._lease.notes)
@@ -352,9 +366,9 @@ class Turn:
             if not isinstance(call, ToolCall) or call.tool_call_id in answered:
                 continue
             if entry in waiting:
-                results.append(_rejection(call, reason))
+                results.append(rejection_of(call, reason))
             elif entry.ref.seq <= self._lease.loaded_seq:
-                results.append(_result(call, INTERRUPTED, "error"))
+                results.append(result_of(call, INTERRUPTED, "error"))
         return [*events, self._event("tool", results)] if results else events
 
 
@@ -368,29 +382,3 @@ def _gated(item: Item, needs_approval: Callable[[ToolCall], bool] | Collection[s
     ):
         return item.model_copy(update={"needs_approval": True})
     return item
-
-
-def _result(call: ToolCall, value: object, status: Literal["success", "error"]) -> ToolResult:
-    if isinstance(value, ToolResult):
-        if value.tool_call_id != call.tool_call_id:
-            raise ContentError(
-                f"a result of call {value.tool_call_id!r} cannot answer call {call.tool_call_id!r}"
-            )
-        return value
-    if isinstance(value, BaseException):
-        value, status = f"{type(value).__name__}: {value}", "error"
-    parts = isinstance(value, list) and any(isinstance(part, Model) for part in value)
-    fields = {
-        "tool_call_id": call.tool_call_id,
-        "name": call.name,
-        "status": status,
-        "content": value if parts else [] if value is None else [value],
-    }
-    try:
-        return ToolResult.model_validate(fields)
-    except ValidationError as error:
-        raise content_error(error, fields) from None
-
-
-def _rejection(call: ToolCall, reason: str | None) -> ToolResult:
-    return _result(call, f"rejected: {reason}" if reason else "rejected", "error")

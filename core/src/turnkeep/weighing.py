@@ -1,23 +1,29 @@
 """Weighing: what a turn knows of its requests' tokens. One tally a form, and the reports.
 
 Both begin with the notes that an earlier turn left in the session's head, follow the live context,
-and begin anew where it was rewritten.
+and begin anew where it was rewritten. Nothing of this may end a turn: what fails is logged and left
+out.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
-from turnkeep.content import Item, ToolDefinition, Usage
+from turnkeep.content import Item, Usage
 from turnkeep.context import Context
-from turnkeep.formats.profile import Profile
-from turnkeep.prepared import Counts, PreparedRequest
-from turnkeep.sizing import Size, Sizing
-from turnkeep.tally import Mark, Tally, way_of
+from turnkeep.prepared import PreparedRequest, SizeOf, TallyFor
+from turnkeep.sizing import Counted, Size, Sizing, Undo
+from turnkeep.tally import Mark, Tally, Way
 from turnkeep.tokens.counter import TokenCounter
-from turnkeep.tokens.formulas import Formula
 from turnkeep.tokens.learned import Learned
+
+_logger = logging.getLogger("turnkeep")
+
+TALLIES: Final = 4
+"""Ways of counting that are followed at once; a program with ever new tools has ever new ones."""
 
 
 class Weighing:
@@ -26,72 +32,89 @@ class Weighing:
     def __init__(self, counter: TokenCounter, learned: Learned | None = None) -> None:
         self._sizing = Sizing(counter, learned or Learned(), learn=learned is not None)
         self._tallies: dict[str, Tally] = {}
-        self._newest: Tally | None = None
         self._mark: Mark | None = None
         self._context: Context | None = None
         self._items: list[Item] | None = None
 
     def follow(self, context: Context, notes: Mapping[str, Any]) -> None:
         """Begin with the notes of an earlier turn if this context was not followed so far."""
+        if context is self._context and context.items is self._items:
+            return
+        self._mark = None
         if context is not self._context:
             self._sizing.resume(context, notes)
-            known = notes.get("base") == context.base
-            self._mark = Mark.load(notes.get("mark")) if known else None
-        elif context.items is self._items:
-            return
-        else:
-            self._mark = None
-        self._tallies, self._newest = {}, None
+            if notes.get("base") == context.base:
+                self._mark = Mark.load(notes.get("mark"))
+        self._tallies = {}
         self._context, self._items = context, context.items
 
-    def tally(
-        self,
-        profile: Profile,
-        formula: Formula,
-        counter: TokenCounter,
-        model: str,
-        tools: Sequence[ToolDefinition],
-    ) -> Tally:
-        """Give the tally of this session for a way of counting (see `prepared.TallyFor`)."""
-        way = way_of(profile, counter, model, tools)
-        if way not in self._tallies:
-            self._tallies[way] = Tally(
-                profile, formula, counter, model=model, tools=tools, mark=self._mark
-            )
-        self._newest = self._tallies[way]
-        return self._newest
+    def tally_for(self) -> TallyFor:
+        """Give what gives the tallies of requests that are made of the context as it is now."""
+        return partial(self._tally, self._items)
 
-    def size(self, model: str, counts: Counts) -> Size:
-        """Size a request that is made of the context as it is."""
-        assert self._context is not None
-        return self._sizing.size(self._context, model=model, whole=counts.whole, fixed=counts.fixed)
+    def size_of(self, model: str) -> SizeOf:
+        """Give what sizes a request that is made of the context as it is now."""
+        return partial(self._size, self._context, model)
 
     def reported(
-        self, usage: Usage, answer: Sequence[Item], seq: int, prepared: PreparedRequest | None
-    ) -> None:
+        self,
+        usage: Usage,
+        answer: Sequence[Item],
+        seq: int,
+        prepared: PreparedRequest | None,
+        upto: int,
+    ) -> Undo:
         """Take a provider's report of the request that was prepared last (None: not here).
 
-        `answer` is what its answer adds to the context, as event `seq`.
+        `answer` is what its answer adds to the context, as event `seq`; `upto` the last event that
+        the request held. Gives a call that takes it back.
         """
-        if self._context is None:
-            return
-        counts = None if prepared is None else prepared.counts()
-        self._sizing.reported(
-            usage,
-            context=self._context,
-            answer=answer,
-            seq=seq,
-            model="" if prepared is None else prepared.request.model_id or "",
-            whole=None if counts is None else counts.whole,
-            fixed=None if counts is None else counts.fixed,
-        )
+        model = "" if prepared is None else prepared.request.model_id or ""
+        try:
+            assert self._context is not None, "follow first"
+            return self._sizing.reported(
+                usage,
+                context=self._context,
+                answer=answer,
+                seq=seq,
+                upto=upto,
+                model=model,
+                counted=None if prepared is None else prepared.counted(),
+            )
+        except Exception as error:  # an answer was paid for: it must be stored
+            _logger.debug("a report of tokens could not be taken", exc_info=error)
+            return lambda: None
+
+    def teach(self, prepared: PreparedRequest | None) -> None:
+        """Let other sessions begin with what this one has learned."""
+        self._sizing.teach("" if prepared is None else prepared.request.model_id or "")
 
     def notes(self) -> dict[str, Any]:
-        """Give what the next turn begins with, as JSON."""
+        """Give what the next turn begins with, as JSON; nothing where it cannot be told."""
         if self._context is None:
             return {}
-        notes = self._sizing.notes()
-        mark = None if self._newest is None else self._newest.mark()
+        try:
+            notes = self._sizing.notes()
+            newest = next(reversed(self._tallies.values()), None)
+            mark = None if newest is None else newest.mark()
+        except Exception as error:  # the turn's last answer is stored with them
+            _logger.debug("what is known of tokens could not be noted", exc_info=error)
+            return {}
         if mark is not None:
             notes |= {"mark": mark.dump(), "base": self._context.base}
         return notes
+
+    def _tally(self, items: list[Item] | None, way: Way) -> Tally | None:
+        if items is not self._items:
+            return None  # of a context that is no more
+        name = way.name
+        tally = self._tallies.pop(name, None) or Tally(way, mark=self._mark)
+        self._tallies[name] = tally
+        while len(self._tallies) > TALLIES:
+            del self._tallies[next(iter(self._tallies))]
+        return tally
+
+    def _size(self, context: Context | None, model: str, counted: Counted) -> Size | None:
+        if context is None or context is not self._context:
+            return None
+        return self._sizing.size(context, model=model, counted=counted)

@@ -1,15 +1,18 @@
 """Taking back, going back, forking, erasing: on any store."""
 
+import json
 import logging
 
 import pytest
 
 from turnkeep import (
     ContentError,
+    CorruptSession,
     Event,
     Keeper,
     Message,
     Ref,
+    Retract,
     SessionBusy,
     SessionExists,
     SessionManager,
@@ -21,9 +24,11 @@ from turnkeep import (
 )
 from turnkeep.content import ToolResult
 from turnkeep.events import Checkpoint, Decision, Placed
+from turnkeep.formats.jsonl import SessionFile
 from turnkeep.store import Capability
 from turnkeep.stores.memory import MemoryStore
 from turnkeep.testing.faults import FaultyStore
+from turnkeep.transfer import import_session
 
 
 class Plain(MemoryStore):
@@ -216,7 +221,7 @@ async def test_an_event_is_erased():
 
 
 async def test_what_repeats_an_erased_event_goes_with_it():
-    """Decisions on its calls, which may hold arguments, and later checkpoints."""
+    """The arguments of decisions on its calls, and later checkpoints."""
     sessions = SessionManager(MemoryStore())
     session = await keep(sessions, "a")
     call = ToolCall(tool_call_id="c", name="t", arguments={"k": "secret"}, needs_approval=True)
@@ -231,8 +236,140 @@ async def test_what_repeats_an_erased_event_goes_with_it():
     assert await sessions.erase("s", [2]) == [2, 3, 5]
     assert (await sessions.head("s")).base == 0
     assert await sessions.erase("s", [2]) == []
-    kinds = [type(event).__name__ for event in (await sessions.get("s")).events]
-    assert kinds == ["Event", "Tombstone", "Tombstone", "Event", "Tombstone"]
+    events = (await sessions.get("s")).events
+    kinds = [type(event).__name__ for event in events]
+    assert kinds == ["Event", "Tombstone", "Decision", "Event", "Tombstone"]
+    assert (events[2].approved, events[2].arguments) == (True, None)
+
+
+async def states(sessions, *found, session_id="s"):
+    session = await sessions.get_or_create(session_id)
+    for state in found:
+        session.state = state
+        await sessions.save(session)
+    return session
+
+
+async def test_an_erased_state_is_not_left_in_what_restored_it():
+    """A rewind carries the old state again; current, past and forks tell it no more."""
+    sessions = SessionManager(MemoryStore())
+    await states(sessions, {"key": "secret"}, {"key": "none"})
+    await sessions.rewind("s", 1)
+    await states(sessions, {"key": "clean"})
+    assert await sessions.erase("s", [1]) == [1, 3]
+    stored = [record for loaded in sessions.store.snapshot() for record in loaded.records]
+    assert b"secret" not in b"".join(stored)
+    assert (await sessions.at("s", 1)).state == {}
+    assert (await sessions.fork("s", "t", at=1)).state == {}
+
+
+async def test_where_a_state_was_erased_the_one_of_now_does_not_appear():
+    """The tombstone knows that there was another one."""
+    sessions = SessionManager(MemoryStore())
+    await keep(sessions, "a")
+    await states(sessions, {"a": 1})
+    await sessions.erase("s", [2])
+    assert (await sessions.at("s", 1)).state == {}
+    assert (await sessions.get("s")).state == {"a": 1}
+
+
+async def test_erasing_a_retraction_brings_nothing_back():
+    """It says nothing but what was taken back; that stays so."""
+    sessions = SessionManager(MemoryStore())
+    await keep(sessions, "a", "private")
+    await sessions.rewind("s", 1)
+    await sessions.erase("s", [3])
+    assert await context(sessions) == ["a"]
+
+
+async def test_erasing_a_decision_lets_no_call_wait_again():
+    """A tool that has run must not run twice."""
+    sessions = SessionManager(MemoryStore())
+    call = ToolCall(tool_call_id="c", name="pay", needs_approval=True)
+    async with Keeper(store=sessions.store) as keeper:
+        async with keeper.turn("s") as turn:
+            await turn.add(user("pay"))
+            await turn.add_response(call)
+        async with keeper.turn("s") as turn:
+            await turn.decide(turn.pending[0], approved=True, arguments={"card": "secret"})
+        await sessions.erase("s", [3])
+        async with keeper.turn("s") as turn:
+            assert not turn.pending
+            assert turn.open_calls
+
+
+async def test_erasing_again_tries_again():
+    """A store that could not empty its log then may do so now; nothing new is named."""
+
+    class Counting(MemoryStore):
+        erasures = 0
+
+        async def erase(self, *args, **fields):
+            self.erasures += 1
+            return await super().erase(*args, **fields)
+
+    sessions = SessionManager(Counting())
+    await keep(sessions, "secret")
+    assert await sessions.erase("s", [1]) == [1]
+    assert await sessions.erase("s", [1]) == []
+    assert sessions.store.erasures == 2
+
+
+async def test_an_imported_state_is_found_again(sessions):
+    """No event tells the state that a session began with; its head does."""
+    state = {"cart": [1, 2]}
+    file = SessionFile("s", state=state, events=[Event(content=[user("a")])])
+    await import_session(sessions.store, file)
+    await states(sessions, {"cart": []})
+    assert (await sessions.at("s", 1)).state == state
+    await sessions.fork("s", "t", at=1)
+    await states(sessions, {"cart": [9]}, session_id="t")
+    await sessions.rewind("t", 1)
+    assert (await sessions.get("t")).state == state
+    await sessions.rewind("s", 1)
+    assert (await sessions.get("s")).state == state
+
+
+async def test_a_rewind_tells_true_from_one(sessions):
+    """They are equal in Python, and different in JSON."""
+    await states(sessions, {"on": True}, {"on": 1})
+    await sessions.rewind("s", 1)
+    assert (await sessions.get("s")).state["on"] is True
+
+
+async def test_going_back_is_not_saved_by_hand(sessions):
+    """It would leave log and state apart."""
+    session = await keep(sessions, "a", "b")
+    session.events.append(Retract(after=1))
+    with pytest.raises(ContentError, match="use `rewind`"):
+        await sessions.save(session)
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"forked": [1]},
+        {"header": "x"},
+        {"imported": [1]},
+        {"imported": {"created": "yesterday"}},
+        {"imported": {"updated": "2026-01-01T00:00:00"}},
+        {"turn": 3},
+        {"first_state": None},
+    ],
+)
+async def test_notes_of_another_hand_are_told_and_hide_no_other_session(sessions, meta):
+    """The listing names the problem; the session itself is corrupt."""
+    await keep(sessions, "a", session_id="good")
+    session = await keep(sessions, "b", session_id="odd")
+    head = sessions.head_of(session)
+    await sessions.store.append(
+        "odd", [], expected=head.revision, commit_id=b"x", meta=json.dumps(meta).encode()
+    )
+    found = {info.session_id: info.problem async for info in sessions.all()}
+    assert found["good"] is None
+    assert "its meta: " in found["odd"]
+    with pytest.raises(CorruptSession, match="its meta: "):
+        await sessions.get("odd")
 
 
 async def test_a_session_read_before_an_erasure_cannot_bring_it_back():

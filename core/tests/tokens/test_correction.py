@@ -100,8 +100,23 @@ def test_it_survives_as_json(reports, seed):
         {**Correction().dump(), "worst": [None]},
         {**Correction().dump(), "n": True},
         {**Correction().dump(), "variance": [float("nan")] * 6},
+        {**Correction().dump(), "weights": [10**400, 1, 1]},
+        {**Correction().dump(), "scale": 1e308},
+        {**Correction().dump(), "worst": [1e308]},
     ],
 )
 def test_what_cannot_be_read_begins_anew(document):
     """A file of another version or a broken one is no error."""
     assert Correction.load(document).dump() == Correction().dump()
+
+
+@pytest.mark.parametrize("items", [1, 3])
+def test_reports_that_look_alike_for_ever_do_no_harm(items):
+    """One result a step leaves a direction untold: nothing grows without bound."""
+    correction = Correction()
+    chance = random.Random(3)
+    for number in range(6_000):
+        tokens = chance.randint(50, 2000) if number % 2 else 400
+        correction.observe(Growth(tokens, items), 1.2 * tokens + 30)
+        json.dumps(correction.dump(), allow_nan=False)
+    assert correction.expect(Growth(1000, items)) == pytest.approx(1230, rel=0.03)

@@ -47,7 +47,17 @@ def test_two_programs_do_not_forget_each_others_models(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"v": 2}', '{"v": 1, "models": 3}', "\ufffd" * 9, "[" * 10_000]
+    "text",
+    [
+        '{"v":1,"models":{"m|c":{"weights":[1,1,' + "9" * 400 + "]}}}",
+        "",
+        "{",
+        "[]",
+        '{"v": 2}',
+        '{"v": 1, "models": 3}',
+        "\ufffd" * 9,
+        "[" * 10_000,
+    ],
 )
 def test_a_broken_file_is_nothing_learned(tmp_path, text):
     """It is written anew."""
@@ -73,3 +83,29 @@ def test_the_folder_is_the_users(monkeypatch, tmp_path):
     assert data_folder({"XDG_DATA_HOME": "/d"}).as_posix() == "/d/turnkeep"
     monkeypatch.setenv("HOME", str(tmp_path))
     assert data_folder({}) == tmp_path / ".local" / "share" / "turnkeep"
+
+
+def test_the_model_used_last_is_kept_where_there_are_many(tmp_path):
+    """The file is bounded; what was used longest ago goes."""
+    learned = Learned(tmp_path / "c.json")
+    for number in range(200):
+        learned.take(f"m{number}", "c", taught(reports=6))
+    learned.save()
+    again = Learned(tmp_path / "c.json")
+    again.take("m0", "c", taught(reports=60))
+    again.take("new", "c", taught(reports=6))
+    again.save()
+    kept = Learned(tmp_path / "c.json")
+    assert kept.known("m0", "c") is not None
+    assert kept.known("new", "c") is not None
+    assert kept.known("m1", "c") is None
+
+
+def test_a_user_without_a_home_learns_in_memory(monkeypatch):
+    """As in a container with an id of its own."""
+    monkeypatch.setattr("pathlib.Path.home", lambda: (_ for _ in ()).throw(RuntimeError("none")))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    learned = Learned.of_user()
+    learned.take("m", "c", taught())
+    learned.save()
+    assert learned.known("m", "c") is not None

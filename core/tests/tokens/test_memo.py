@@ -1,9 +1,11 @@
 """Texts are counted once, and a counter that fails is replaced."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from turnkeep.tokens.counter import counter_for
+from turnkeep.tokens.estimate import EstimateCounter
 from turnkeep.tokens.memo import Memo
 
 
@@ -92,4 +94,58 @@ def test_a_counter_that_fails_is_replaced_and_named_once(caplog):
     assert memo.name == "estimate (in place of letters: OSError)"
     assert not memo.exact("one")
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "letters cannot be used (OSError: gone)" in caplog.text
+    assert "letters cannot be used (OSError): tokens are estimated" in caplog.text
+
+
+class Odd(Letters):
+    """Gives what are no counts, or raises where a name or a model is asked for."""
+
+    def __init__(self, fault):
+        super().__init__()
+        self.fault = fault
+
+    def count_texts(self, texts):
+        return {
+            "short": [1] * (len(texts) - 1),
+            "none": None,
+            "negative": [-1] * len(texts),
+            "float": [1.5] * len(texts),
+        }.get(self.fault, [1] * len(texts))
+
+    def for_model(self, model):
+        if self.fault == "for_model":
+            raise RuntimeError("no such model")
+        return self
+
+    def exact(self, model):
+        if self.fault == "exact":
+            raise RuntimeError("no such model")
+        return False
+
+
+@pytest.mark.parametrize("fault", ["short", "none", "negative", "float", "for_model", "exact"])
+def test_whatever_a_counter_does_wrong_texts_are_counted(fault):
+    """No call raises, and the counter is given up."""
+    memo = Memo(Odd(fault))
+    assert not memo.for_model("m").exact("m")
+    assert all(count > 0 for count in memo.count_texts(["hello", "world"]))
+    assert memo.name.startswith("estimate (in place of letters")
+
+
+def test_a_counter_given_up_in_the_middle_leaves_one_way_of_counting():
+    """Texts that it had counted are counted anew beside the new ones."""
+    memo = Memo(Broken())
+    memo.count_texts(["x" * 30])
+    texts = ["x" * 30, "y" * 30]
+    assert memo.count_texts(texts) == EstimateCounter().count_texts(texts)
+
+
+def test_what_a_counter_says_of_a_text_is_not_logged(caplog):
+    """Its sentence may hold the conversation."""
+
+    class Telling(Letters):
+        def count_texts(self, texts):
+            raise ValueError(f"cannot count {texts[0]}")
+
+    Memo(Telling()).count_texts(["my secret"])
+    assert "secret" not in "".join(record.getMessage() for record in caplog.records)

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnkeep import Keeper, Message, Ref, ToolCall, Usage
+from turnkeep import ContentError, Keeper, Message, Ref, ToolCall, Usage
 from turnkeep.meta import Meta
 from turnkeep.prepared import PreparedRequest
 from turnkeep.stores.memory import MemoryStore
 from turnkeep.testing.histories import logs
+from turnkeep.tokens.correction import Correction
 from turnkeep.tokens.memo import Memo
 
 TOOL = {"name": "look", "description": "Look.", "parameters": {"type": "object"}}
@@ -265,7 +266,7 @@ async def test_a_rewritten_context_is_sized_by_its_change():
     """What the last report held beside our count is still there after a checkpoint."""
     from turnkeep.context import Context
     from turnkeep.events import Checkpoint, Event, Placed
-    from turnkeep.sizing import Sizing
+    from turnkeep.sizing import Counted, Sizing
     from turnkeep.tokens.learned import Learned
 
     sizing = Sizing(Letters(), Learned())
@@ -273,15 +274,241 @@ async def test_a_rewritten_context_is_sized_by_its_change():
     context = Context([Event(content=[said]).stored_as(1)])
     usage = Usage(input_tokens=17_000, output_tokens=50)
     answer = [Message(role="assistant", content="y" * 50)]
-    counts = {"whole": 10_004, "fixed": 0}
-    sizing.reported(usage, context=context, answer=answer, seq=2, model="m", **counts)
+    counted = Counted(10_004, 0, "way")
+    sizing.reported(
+        usage, context=context, answer=answer, seq=2, upto=1, model="m", counted=counted
+    )
     kept = Checkpoint(contents=[Placed(seq=1, index=0, item=Message(role="user", content="short"))])
     for notes in (None, sizing.notes()):
         after = Context([kept.stored_as(3)], base=3)
         if notes is not None:  # in the next program
             sizing = Sizing(Letters(), Learned())
             sizing.resume(after, notes)
-        size = sizing.size(after, model="m", whole=9, fixed=0)
+        size = sizing.size(after, model="m", counted=Counted(9, 0, "way"))
         assert size.anchored
         assert size.expected == pytest.approx(17_000 - 1.05 * 9_995, rel=0.01)
         assert size.margin < 2_500
+
+
+async def turn_of(keep, provider, text="Hi"):
+    """A turn of one answer; gives its first report."""
+    async with keep.turn("s") as turn:
+        await turn.add(Message(role="user", content=text))
+        request = await turn.request(model_id="m")
+        body = request.to_openai_chat()
+        await turn.add_response(provider.answer(body))
+        return request.report()
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [
+        [1],
+        "x",
+        7,
+        {"anchor": ["m", 1, 2, 10**400, 5, None, 0]},
+        {"anchor": ["m", 1, 2, 1e308, 5, None, 0]},
+        {"anchor": ["m", True, 2, 3, 5, ["x"], 0]},
+        {"models": {"m|letters": {"weights": [10**400, 1, 1]}}},
+        {"models": {"m|letters": {**Correction().dump(), "scale": 1e308}}},
+        {"models": [1], "mark": [1, 2], "base": "x"},
+        {"mark": ["1|openai-chat|letters|m|", 1, 1, [-5, -5, -5]], "base": 0},
+        {"deep": [[[[]]]] * 3},
+    ],
+)
+async def test_odd_notes_break_no_turn(notes):
+    """Of another version, or by another hand: they are begun anew."""
+    store = MemoryStore()
+    async with Keeper(store=store, counter=Letters()) as keep:
+        await turn_of(keep, Provider())
+        head = await keep.sessions.head("s")
+        meta = json.dumps({"tokens": notes}).encode()
+        await store.append("s", [], expected=head.revision, commit_id=b"x", meta=meta)
+        report = await turn_of(keep, Provider())
+        assert 0 <= report.expected < 10**7
+        assert 0 <= report.margin < 10**7
+        assert isinstance(Meta.of(await keep.sessions.head("s")).tokens, dict)
+
+
+async def test_a_report_out_of_this_world_is_not_taken():
+    """And teaches nothing."""
+    async with Keeper(store=MemoryStore(), counter=Letters()) as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="Hi"))
+        body = (await turn.request(model_id="m")).to_openai_chat()
+        answer = Provider().answer(body)
+        answer["usage"]["prompt_tokens"] = 10**15
+        await turn.add_response(answer)
+        assert not (await turn.request(model_id="m")).report().anchored
+
+
+async def test_a_counter_that_fails_costs_no_answer():
+    """It was paid for: it is stored, whatever counting does."""
+
+    class Failing(Letters):
+        fails = False
+
+        def count_texts(self, texts):
+            if self.fails:
+                raise OSError("gone")
+            return super().count_texts(texts)
+
+    counter = Failing()
+    async with Keeper(store=MemoryStore(), counter=counter) as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="hello"))
+        body = (await turn.request(model_id="m")).to_openai_chat()
+        counter.fails = True
+        step = await turn.add_response(Provider().answer(body, text="hello"))
+        assert step.event.seq == 2
+        assert (await keep.sessions.get("s")).events[1].usage is not None
+
+
+async def test_another_way_of_counting_has_a_correction_of_its_own():
+    """Its factor would be wrong by as much as the counts differ."""
+
+    class Double(Letters):
+        name = "double"
+
+        def count_texts(self, texts):
+            return [2 * len(text) for text in texts]
+
+    store, provider = MemoryStore(), Provider()
+    async with Keeper(store=store, counter=Double()) as keep:
+        await run_turn(keep, provider, calls=30)
+    async with Keeper(store=store, counter=Letters()) as keep:
+        seen = await run_turn(keep, provider, calls=15)
+    report, said = seen[0]  # anchored in what the provider said, whatever counted then
+    assert report.anchored
+    assert report.expected == pytest.approx(said, rel=0.05)
+    for report, said in seen[5:]:
+        assert said <= report.expected + report.margin
+        assert report.expected == pytest.approx(said, rel=0.05)
+
+
+async def test_an_answer_that_was_not_stored_anchors_nothing():
+    """The item that takes its place in the log is counted."""
+    async with Keeper(store=MemoryStore(), counter=Letters()) as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="Hi"))
+        body = (await turn.request(model_id="m")).to_openai_chat()
+        bad = Provider().answer(body, calls=[ToolCall(tool_call_id="c", name="t")])
+        bad["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] = '{"x": 1e999}'
+        with pytest.raises(ContentError):
+            await turn.add_response(bad)
+        await turn.add(Message(role="user", content="x" * 30_000))
+        report = (await turn.request(model_id="m")).report()
+        assert not report.anchored
+        assert report.expected > 30_000
+
+
+async def test_what_comes_between_request_and_answer_is_counted():
+    """A message that steers the model while it streams was not in the reported request."""
+    provider = Provider()
+    async with Keeper(store=MemoryStore(), counter=Letters()) as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="Hi"))
+        body = (await turn.request(model_id="m")).to_openai_chat()
+        await turn.add(Message(role="user", content="steer " * 2000))
+        call = ToolCall(tool_call_id="c", name="t")
+        step = await turn.add_response(provider.answer(body, calls=[call]))
+        await turn.add_result(step.tool_calls[0], "ok")
+        request = await turn.request(model_id="m")
+        report, said = request.report(), provider.tokens(request.to_openai_chat())
+        assert report.expected == pytest.approx(said, rel=0.3)
+        assert report.expected > 12_000
+
+
+async def test_after_a_retraction_what_was_reported_with_it_does_not_count():
+    """The request is a guess again, not one of the size of then."""
+    async with Keeper(store=MemoryStore(), counter=Letters()) as keep:
+        await turn_of(keep, Provider(), text="x" * 20_000)
+        await keep.sessions.retract("s", Ref(1, 0))
+        async with keep.turn("s") as turn:
+            await turn.add(Message(role="user", content="Hi"))
+            report = (await turn.request(model_id="m")).report()
+            assert not report.anchored
+            assert report.expected < 1000
+
+
+async def test_a_request_of_a_context_that_is_no_more_touches_no_other():
+    """A turn that is entered again has another context; old requests are of the old one."""
+    async with Keeper(store=MemoryStore(), counter=Letters()) as keep:
+        turn = keep.turn("s")
+        async with turn:
+            for text in ("old question", "old 2", "old 3"):
+                await turn.add(Message(role="user", content=text))
+            old = await turn.request(model_id="m")
+        await keep.sessions.rewind("s", 0)
+        async with turn:
+            for text in ("new question", "new 2", "new 3", "new 4"):
+                await turn.add(Message(role="user", content=text))
+            new = await turn.request(model_id="m")
+            old.report()
+            sent = [message["content"] for message in new.to_openai_chat()["messages"]]
+        assert sent == ["new question", "new 2", "new 3", "new 4"]
+
+
+async def test_a_request_keeps_the_size_that_it_had():
+    """Asked for after its answer has come, too."""
+    async with Keeper(store=MemoryStore(), counter=Letters()) as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="Hi"))
+        request = await turn.request(model_id="m")
+        before = request.report()
+        await turn.add_response(Provider().answer(request.to_openai_chat()))
+        assert request.report() == before
+
+
+async def test_without_further_reports_a_call_still_looks_only_at_what_is_new(monkeypatch):
+    """A provider that stops to report, or a stream that does not."""
+    from turnkeep.context import Context
+
+    looked = []
+    since = Context.since
+
+    def counting(self, place):
+        found = since(self, place)
+        looked.append(len(found))
+        return found
+
+    monkeypatch.setattr(Context, "since", counting)
+    async with Keeper(store=MemoryStore(), counter=Letters()) as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="Hi"))
+        body = (await turn.request(model_id="m")).to_openai_chat()
+        await turn.add_response(Provider().answer(body))
+        for number in range(60):
+            await turn.add(Message(role="user", content=f"and {number} " * 20))
+            (await turn.request(model_id="m")).report()
+            await turn.add_response(f"ok {number} " * 20)
+    assert max(looked) <= 3
+
+
+async def test_ever_new_tools_leave_no_ever_new_tallies():
+    """What is remembered of a session is bounded."""
+    async with Keeper(store=MemoryStore(), counter=Letters()) as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="Hi"))
+        for number in range(20):
+            request = await turn.request(tools=[{**TOOL, "name": f"t{number}"}], model_id="m")
+            request.report()
+        assert len(turn._weighing._tallies) <= 4
+        for number in range(30):
+            (await turn.request(model_id=f"m{number}")).report()
+        assert "models" not in turn._weighing.notes()
+
+
+@pytest.mark.parametrize("stays", [True, False])
+async def test_whether_thinking_stays_in_the_context_is_learned(stays):
+    """Both are reported as output; one provider sends it again, another does not."""
+    provider = Provider(factor=1.0)
+    thought = 0
+    async with Keeper(store=MemoryStore(), counter=Letters()) as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="Hi"))
+        missed = []
+        for number in range(30):
+            request = await turn.request(model_id="m")
+            body = request.to_openai_chat()
+            call = ToolCall(tool_call_id=f"c{number}", name="look", arguments={"at": number})
+            answer = provider.answer(body, calls=[call])
+            answer["usage"]["prompt_tokens"] += thought if stays else 0
+            missed.append(request.report().expected - answer["usage"]["prompt_tokens"])
+            answer["usage"]["completion_tokens"] += 2000
+            thought += 2000
+            step = await turn.add_response(answer)
+            await turn.add_result(step.tool_calls[0], "x" * 500)
+        assert all(abs(miss) < 150 for miss in missed[10:])

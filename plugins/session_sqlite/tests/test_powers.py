@@ -64,3 +64,20 @@ async def test_a_damaged_session_is_not_forked(opened, path):
                 commit_id=new_commit_id(),
             )
         assert await store.load("t") is None
+
+
+async def test_what_was_moved_or_replaced_before_an_erasure_is_gone_too(opened, path):
+    """Also where the build of SQLite does not overwrite by itself what it removes."""
+    async with opened() as store:
+        [(secure,)] = store._database.writer._connection.execute("PRAGMA secure_delete").fetchall()
+        assert secure == 1
+        head = await begin(store, *[SECRET + b"%d" % number for number in range(400)])
+        state = b'{"k":"%s"}' % SECRET.hex().encode()
+        for each in (state, b"{}"):
+            head = await store.append(
+                "s", [], expected=head.revision, commit_id=new_commit_id(), state=each
+            )
+        stones = dict.fromkeys(range(1, 401), b"{}")
+        await store.erase("s", stones, expected=head.revision, commit_id=new_commit_id())
+        assert b"battery staple" not in files(path)
+        assert SECRET.hex().encode() not in files(path)

@@ -61,7 +61,7 @@ def _session(args: argparse.Namespace, session: SessionFile, counter: Memo) -> d
     from turnkeep.breakdown import break_down
     from turnkeep.context import Context
     from turnkeep.history import standing_base
-    from turnkeep.tokens.learned import FILE_NAME, Learned, data_folder
+    from turnkeep.tokens.learned import Learned
     from turnkeep.transfer import tools_of
 
     header = session.header
@@ -77,7 +77,7 @@ def _session(args: argparse.Namespace, session: SessionFile, counter: Memo) -> d
         model=model if isinstance(model, str) else "",
         profile=args.profile,
         counter=counter,
-        learned=Learned(data_folder() / FILE_NAME),
+        learned=Learned.of_user(),
         largest=LARGEST,
     )
     return {"session": session.session_id, **found}

@@ -34,6 +34,14 @@ class Learned:
         self._known: dict[str, Correction] = {} if path is None else _read(path)
         self._changed: set[str] = set()
 
+    @classmethod
+    def of_user(cls) -> Learned:
+        """Give what this user's programs have learned; in memory only for a user without a home."""
+        try:
+            return cls(data_folder() / FILE_NAME)
+        except RuntimeError:
+            return cls()
+
     def correction(self, model: str, counter: str) -> Correction:
         """Give the prior for a model: a copy that a session may learn on with."""
         known = self._known.get(_key(model, counter))
@@ -57,8 +65,10 @@ class Learned:
         """Write what changed. A file that cannot be written is a line in the log, no more."""
         if self._path is None or not self._changed:
             return
-        # Other programs may have written since: what is new here goes on top of theirs.
-        merged = _read(self._path) | {key: self._known[key] for key in self._changed}
+        # Other programs may have written since: what is new here goes on top of theirs, and to
+        # the end, as what was used last.
+        merged = {key: each for key, each in _read(self._path).items() if key not in self._changed}
+        merged |= {key: self._known[key] for key in self._known if key in self._changed}
         document = {key: merged[key].dump() for key in list(merged)[-MAX_MODELS:]}
         partial = self._path.with_name(f"{self._path.name}.{os.getpid()}.partial")
         try:
@@ -85,4 +95,5 @@ def _read(path: Path) -> dict[str, Correction]:
     models = document.get("models") if isinstance(document, dict) else None
     if not isinstance(models, dict) or document.get("v") != 1:
         return {}
-    return {str(key): Correction.load(value) for key, value in models.items()}
+    found = {str(key): Correction.load(value) for key, value in models.items()}
+    return {key: each for key, each in found.items() if each.observations}

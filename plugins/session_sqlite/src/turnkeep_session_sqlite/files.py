@@ -207,6 +207,9 @@ def _tune(connection: sqlite3.Connection, location: Location) -> None:
     if location.synchronous == "full":
         connection.execute("PRAGMA fullfsync = ON")
         connection.execute("PRAGMA checkpoint_fullfsync = ON")
+    # What is removed is overwritten, wherever the pages have carried it: an erased record must not
+    # be found in the file. Many builds of SQLite have it so by default.
+    connection.execute("PRAGMA secure_delete = ON")
     # The writer waits for the lock itself.
     connection.execute("PRAGMA busy_timeout = 0")
     # After a burst the write-ahead log does not keep its size on disk for ever.

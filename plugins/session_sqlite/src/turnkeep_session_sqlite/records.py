@@ -149,16 +149,11 @@ def copy(connection: sqlite3.Connection, source: Row, target: Row) -> None:
 
 
 def replace(connection: sqlite3.Connection, row: Row, data: Mapping[int, bytes]) -> None:
-    """Overwrite records, leaving nothing of the old bytes in the pages that they stood in."""
-    (before,) = connection.execute(statements.SECURE_DELETE).fetchone()
-    connection.execute(f"{statements.SECURE_DELETE} = ON").fetchone()
-    try:
-        for seq, each in data.items():
-            done = connection.execute(statements.REPLACE_RECORD, (each, row.k, seq))
-            if done.rowcount != 1:
-                raise CorruptSession(row.id, seq, "it is missing in the file")
-    finally:
-        connection.execute(f"{statements.SECURE_DELETE} = {int(before)}").fetchone()
+    """Overwrite records."""
+    for seq, each in data.items():
+        done = connection.execute(statements.REPLACE_RECORD, (each, row.k, seq))
+        if done.rowcount != 1:
+            raise CorruptSession(row.id, seq, "it is missing in the file")
 
 
 def remove(connection: sqlite3.Connection, k: int) -> None:

@@ -56,7 +56,6 @@ COPY_RECORDS: Final = (
 """(new k, old k, last)."""
 REPLACE_RECORD: Final = "UPDATE event SET data = ? WHERE k = ? AND seq = ?"
 """(data, k, seq)."""
-SECURE_DELETE: Final = "PRAGMA secure_delete"
 
 DELETE: Final = (
     "DELETE FROM event WHERE k = ?",
