@@ -7,6 +7,7 @@ none gets the documented placeholder (ai.google.dev/gemini-api/docs/thought-sign
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from pydantic import JsonValue
@@ -66,6 +67,8 @@ _SUFFIXES: Final = {
     ".pdf": "application/pdf",
 }
 _DATA: Final = frozenset({"functionCall", "functionResponse"})
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}\Z")
+_NEEDED: Final = {"inlineData": ("mimeType", "data"), "fileData": ("fileUri",)}
 _BESIDE: Final = frozenset(
     {"thought", SIGNATURE, "partMetadata", "videoMetadata", "mediaResolution"}
 )
@@ -82,15 +85,21 @@ def replays(item: Reasoning | Opaque) -> bool:
     data = item.data
     if item.provider != NAME or not isinstance(data, dict):
         return False
-    signed = isinstance(data.get(SIGNATURE), str) and data[SIGNATURE] != ""
-    text = data.get("text")
+    text, signed = data.get("text"), SIGNATURE in data
+    if signed and not _is_signature(data[SIGNATURE]):
+        return False
+    said = isinstance(text, str) and (signed or not is_blank(text))
     if isinstance(item, Reasoning):
-        whole = isinstance(text, str) and (signed or not is_blank(text))
-        return data.get("thought") is True and whole
+        return data.get("thought") is True and said
     kinds = data.keys() - _BESIDE
     if len(kinds) != 1 or kinds & _DATA:
         return False
-    return isinstance(data[next(iter(kinds))], dict) or (isinstance(text, str) and signed)
+    [kind] = kinds
+    value = data[kind]
+    if kind == "text":
+        return said
+    needed = _NEEDED.get(kind, ())
+    return isinstance(value, dict) and all(isinstance(value.get(key), str) for key in needed)
 
 
 class ContentWriter:
@@ -213,9 +222,18 @@ class ContentWriter:
 
 
 def _beside(item: Model) -> Wire:
-    """Give the other fields of the part that an item came in."""
+    """Give the other fields of the part that an item came in; not a signature that is none."""
     found = own(item).get("part")
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    if SIGNATURE in found and not _is_signature(found[SIGNATURE]):
+        return {key: value for key, value in found.items() if key != SIGNATURE}
+    return found
+
+
+def _is_signature(value: object) -> bool:
+    """Say whether a value is base64, of either alphabet: others cannot be this API's."""
+    return isinstance(value, str) and _BASE64.match(value) is not None
 
 
 def _value(item: ToolResult, pieces: list[Any]) -> JsonValue:

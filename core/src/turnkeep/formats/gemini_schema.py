@@ -63,9 +63,9 @@ def _fits(schema: object, depth: int) -> bool:
     kind = schema.get("type")
     if kind is None and "anyOf" in schema:
         kind = ""
-    elif kind not in TYPES:
+    elif not isinstance(kind, str) or kind not in TYPES:
         return False
-    if "format" in schema and schema["format"] not in FORMATS.get(str(kind), ()):
+    if "format" in schema and str(schema["format"]) not in FORMATS.get(kind, ()):
         return False
     if "enum" in schema:
         values = schema["enum"]

@@ -134,7 +134,8 @@ class _Reader:
                 build(Opaque, path, provider=NAME, kind=kind, data=value, role="user")
             )
         else:
-            extra = self.link(value)
+            self.link(value)
+            extra = {} if self.after is None else {OWN: {"after": self.after}}
             self.items.append(build(Opaque, path, provider=NAME, kind=kind, data=value, **extra))
 
     def end_answer(self) -> None:

@@ -52,6 +52,7 @@ BASE64_PER_FILE_TOKEN: Final = 12
 SEALED_PER_TOKEN: Final = 4
 """Characters of sealed reasoning to a token: a guess that errs upward."""
 
+MAX_ID: Final = 64
 IMAGE_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
 
@@ -78,7 +79,7 @@ def replays(item: Reasoning | Opaque) -> bool:
     return (
         kind == "reasoning"
         and (isinstance(sealed, str) and sealed != "")
-        and (isinstance(name, str) and name != "")
+        and _fitting(name, "rs") is not None
         and isinstance(data.get("summary"), list)
     )
 
@@ -121,17 +122,18 @@ class InputWriter:
                 if not isinstance(own(item).get("before"), str):
                     loose.append(item)
                 continue
-            for thought in (*loose, *linked.pop(str(own(item).get("id")), ())):
+            for thought in (*loose, *linked.pop(str(_name_of(item)), ())):
                 self._reasoning(thought)
                 assert isinstance(thought.data, dict)  # `replays` looked
                 sent.add(thought.data["id"])
             loose = []
-            known = own(item).get("after") in sent
+            after = own(item).get("after")
+            known = after in sent
             if isinstance(item, Message):
                 self._said(item, known=known)
             elif isinstance(item, ToolCall):
                 self._call(item, known=known)
-            elif isinstance(item, Opaque):
+            elif isinstance(item, Opaque) and (known or not isinstance(after, str)):
                 self._opaque(item)
         self.answer = []
 
@@ -149,7 +151,8 @@ class InputWriter:
                 elif (media := as_media(part)) is not None:
                     content.append(_output(describe(media), item))
         about = own(item)
-        body: Wire = {"type": "message", **_identity(about, known=known), "role": "assistant"}
+        body: Wire = {"type": "message", **_identity(about, "msg", known=known)}
+        body["role"] = "assistant"
         body["content"] = content
         if isinstance(about.get("phase"), str):
             body["phase"] = about["phase"]  # "preserve and resend" [API reference, output messages]
@@ -161,11 +164,12 @@ class InputWriter:
         raw = item.arguments.get(RAW)
         if about.get("custom") is True and isinstance(raw, str):
             self.custom.add(item.tool_call_id)
-            kind, key, arguments = "custom_tool_call", "input", raw
+            kind, key, prefix, arguments = "custom_tool_call", "input", "ctc", raw
         else:
             self.custom.discard(item.tool_call_id)
-            kind, key, arguments = "function_call", "arguments", compact_json(item.arguments)
-        body: Wire = {"type": kind, **_identity(about, known=known)}
+            kind, key, prefix = "function_call", "arguments", "fc"
+            arguments = compact_json(item.arguments)
+        body: Wire = {"type": kind, **_identity(about, prefix, known=known)}
         body |= {"call_id": item.tool_call_id, "name": item.name, key: arguments}
         self._put(body, [item.name, arguments], CALL + _id_tokens(item.tool_call_id))
 
@@ -230,15 +234,30 @@ class InputWriter:
         self._put(body, [compact_json(item.data)], MESSAGE)
 
 
-def _identity(about: dict[str, Any], *, known: bool) -> Wire:
+def _name_of(item: Item) -> object:
+    """Give the id by which reasoning names its follower."""
+    if isinstance(item, Opaque):
+        return item.data.get("id") if isinstance(item.data, dict) else None
+    return own(item).get("id")
+
+
+def _identity(about: dict[str, Any], prefix: str, *, known: bool) -> Wire:
     """Give an item's id and status where its reasoning is sent, too.
 
     An id alone is refused: "was provided without its required 'reasoning' item"
     (github.com/continuedev/continue/issues/10018); without ids the API has nothing to compare.
     """
-    return {
-        key: about[key] for key in ("id", "status") if known and isinstance(about.get(key), str)
-    }
+    name = _fitting(about.get("id"), prefix)
+    if not known or name is None:
+        return {}
+    status = about.get("status")
+    return {"id": name, "status": status} if isinstance(status, str) else {"id": name}
+
+
+def _fitting(name: object, prefix: str) -> str | None:
+    """Give an id of an item if the API takes it: "Expected an ID that begins with 'fc'"."""
+    fits = isinstance(name, str) and name.startswith(prefix) and len(name) <= MAX_ID
+    return str(name) if fits else None
 
 
 def _output(text: str, source: Model) -> Wire:
