@@ -360,7 +360,7 @@ RECORDED = [
     (RESPONSES, change(IN, 2, "id", to="call_1"), "Expected an ID that begins with 'fc'"),
     # github.com/AnswerDotAI/fastllm/issues/45
     (RESPONSES, change(IN, 2, "call_id", to="x" * 116), "Expected a string with maximum length 64"),
-    # github.com/google-gemini/gemini-cli/issues/3814, 16415
+    # github.com/google-gemini/gemini-cli/issues/16415, and 3814
     (GEMINI, change(C, 4, P, 0, to=...), "number of function response parts is equal"),
     # github.com/google-gemini/gemini-cli/issues/26486, qwen-code 606
     (GEMINI, insert(C, 3, item=model(text("x"))), "comes immediately after a user turn"),

@@ -293,6 +293,18 @@ def test_models_before_gemini_3_get_no_placeholder(model_id):
     assert json.dumps([message.body for message in messages]) == before
 
 
+def test_models_before_gemini_3_get_media_behind_the_responses():
+    """They refuse media within; what is shared stays as it is."""
+    picture = ImagePart(data=histories.PNG)
+    messages = PROFILE.render([USER, CALL, RESULT.model_copy(update={"content": ["see", picture]})])
+    before = json.dumps([message.body for message in messages])
+    sent = PROFILE.payload(messages=messages, model_id="gemini-2.5-pro")["contents"]
+    blob = {"inlineData": {"mimeType": "image/png", "data": histories.PNG}}
+    assert sent[2:] == [user(result(output="see")), user(blob)]
+    assert json.dumps([message.body for message in messages]) == before
+    assert PROFILE.check({"contents": sent, "model": "gemini-2.5-pro"}) == []
+
+
 def test_a_signature_alone_is_kept():
     """A stream may end with an empty text that is signed; it goes back, and is no empty text."""
     sealed = {"text": "", "thoughtSignature": "c2ln"}

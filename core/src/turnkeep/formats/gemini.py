@@ -41,11 +41,12 @@ SYSTEM: Final = 4
 TOOL: Final = 16
 
 _OLDER: Final = re.compile(r"gemini-[12]\b")
-"""Models before Gemini 3, which ask for no signature."""
+"""Models before Gemini 3."""
 _NAME_CHARACTERS: Final = re.compile(r"[^a-zA-Z0-9_.-]")
 MAX_NAME: Final = 64
-"""The API answers "Must start with a letter or an underscore. Must be alphanumeric (a-z, A-Z, 0-9),
-underscores (_), dots (.) or dashes (-), with a maximum length of 64" to other names."""
+"""The API answers "Must start with a letter or an underscore. Must be a-z, A-Z, 0-9, or contain
+underscores (_), dots (.), colons (:), or dashes (-), with a maximum length of 64"; older versions
+of it took no colons (github.com/kaitranntt/ccs/issues/25, google-gemini/gemini-cli#2966)."""
 
 
 class Gemini:
@@ -129,12 +130,13 @@ class Gemini:
     ) -> Wire:
         """Assemble a request body (see `Profile`).
 
-        `model_id` is not sent; for a model before Gemini 3 it takes away the placeholder that
-        stands for missing signatures, which is documented for Gemini 3.
+        `model_id` is not sent. For a model before Gemini 3 it takes away what is documented for
+        Gemini 3 only: the placeholder for missing signatures, and media in responses ("Multimodal
+        function responses are not supported for this model"), which follow in a content instead.
         """
         bodies = [message.body for message in messages]
         if model_id is not None and _OLDER.search(model_id.lower()):
-            bodies = [_unsigned(body) for body in bodies]
+            bodies = [made for body in bodies for made in _for_older(body)]
         body: Wire = {}
         if system:
             body["systemInstruction"] = {"parts": system}
@@ -173,15 +175,23 @@ class Gemini:
         return gemini_read.parse_response(body)
 
 
-def _unsigned(body: Wire) -> Wire:
-    """Give a content without placeholders: a copy where there are some."""
-    if not any(part.get(SIGNATURE) == PLACEHOLDER for part in body["parts"]):
-        return body
-    parts = [
-        {key: value for key, value in part.items() if (key, value) != (SIGNATURE, PLACEHOLDER)}
-        for part in body["parts"]
-    ]
-    return {**body, "parts": parts}
+def _for_older(body: Wire) -> list[Wire]:
+    """Give a content as models before Gemini 3 take it: copies where something differs."""
+    below: list[Wire] = []
+    parts: list[Wire] = []
+    for part in body["parts"]:
+        response = part.get("functionResponse")
+        if part.get(SIGNATURE) == PLACEHOLDER:
+            parts.append({key: value for key, value in part.items() if key != SIGNATURE})
+        elif response is not None and "parts" in response:
+            below += response["parts"]
+            bare = {key: value for key, value in response.items() if key != "parts"}
+            parts.append({**part, "functionResponse": bare})
+        else:
+            parts.append(part)
+    changed = any(new is not old for new, old in zip(parts, body["parts"], strict=True))
+    first = {**body, "parts": parts} if changed else body
+    return [first, {"role": "user", "parts": below}] if below else [first]
 
 
 def _tool_config(choice: JsonValue) -> JsonValue:

@@ -56,7 +56,7 @@ IMAGE_TYPES: Final = frozenset(
 IN_RESPONSE: Final = frozenset(
     {"image/png", "image/jpeg", "image/webp", "application/pdf", "text/plain"}
 )
-"""Media of function responses ["Function calling", multimodal function responses]."""
+"""Media that go into a response; a cautious list, others are named in its text."""
 _SUFFIXES: Final = {
     ".png": "image/png",
     ".jpg": "image/jpeg",
