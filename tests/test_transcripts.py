@@ -76,17 +76,25 @@ def texts_of(request):
         if isinstance(value, str):
             yield value
         for block in value if isinstance(value, list) else []:
-            if block["type"] == "text":
+            if "text" in block:
                 yield block["text"]
+            elif "functionCall" in block:
+                yield from (block["functionCall"]["name"], compact(block["functionCall"]["args"]))
+            elif "functionResponse" in block:
+                yield from block["functionResponse"]["response"].values()
             elif block["type"] == "tool_use":
                 yield from (block["name"], compact(block["input"]))
             elif block["type"] == "tool_result":
                 yield from content(block["content"])
 
-    yield from content(request["system"])
+    system = request["system"]
+    yield from content(system["parts"] if isinstance(system, dict) else system)
     yield from map(compact, request["tools"])
     for message in request["messages"]:
-        yield from content(message.get("content"))
+        for key in ("content", "parts", "output"):
+            yield from content(message.get(key))
+        if message.get("type") == "function_call":
+            yield from (message["name"], message["arguments"])
         for call in message.get("tool_calls") or []:
             yield from (call["function"]["name"], call["function"]["arguments"])
 

@@ -104,7 +104,7 @@ class PreparedRequest:
         return self._items[: self._upto]
 
     def to(self, profile: str, *, max_output: int | None = None, cache: bool = True) -> Wire:
-        """Give the request body for a profile ("openai-chat", "anthropic").
+        """Give the request body for a profile (one of `turnkeep.formats.PROFILE_NAMES`).
 
         `max_output` is the most tokens the model may answer with; `cache=False` asks for no
         caching. Raises ContentError for an unknown profile.
@@ -128,6 +128,14 @@ class PreparedRequest:
     def to_anthropic(self, *, max_output: int | None = None, cache: bool = True) -> Wire:
         """Give the body of an Anthropic Messages request (`max_tokens` is required there)."""
         return self.to("anthropic", max_output=max_output, cache=cache)
+
+    def to_openai_responses(self, *, max_output: int | None = None, cache: bool = True) -> Wire:
+        """Give the body of an OpenAI Responses request, which leaves nothing at the provider."""
+        return self.to("openai-responses", max_output=max_output, cache=cache)
+
+    def to_gemini(self, *, max_output: int | None = None, cache: bool = True) -> Wire:
+        """Give the body of a Gemini generateContent request; the URL names the model."""
+        return self.to("gemini", max_output=max_output, cache=cache)
 
     def report(self, profile: str = "openai-chat") -> RequestReport:
         """Weigh the request as this provider would get it, and say what was repaired."""

@@ -35,8 +35,8 @@ def read_file(
 ) -> Iterator[SessionFile]:
     """Read the conversations of a file ("-": standard input).
 
-    `kind` is "turnkeep" (JSONL), "openai-chat" or "anthropic" (a request body), or "auto": told by
-    the content. `session_id` names the session of a file that holds no id (default: the file's
+    `kind` is "turnkeep" (JSONL), the name of a profile (a request body), or "auto": told by the
+    content. `session_id` names the session of a file that holds no id (default: the file's
     name). Raises ContentError with file, line and path.
     """
     text = _text(name)
@@ -202,8 +202,8 @@ def _kind(name: str, text: str) -> str:
         if (found := formats.detect(body)) is not None:
             return found
     raise ContentError(
-        f"{name}: neither turnkeep JSONL (a session line first) nor a request body of OpenAI Chat "
-        "or Anthropic Messages; see docs/formats.md"
+        f"{name}: neither turnkeep JSONL (a session line first) nor a request body of OpenAI Chat, "
+        "OpenAI Responses, Anthropic Messages or Gemini; see docs/formats.md"
     )
 
 

@@ -42,7 +42,9 @@ def test_repair_of_the_repaired_changes_nothing(profile: Profile, log, tools):
 @given(st.data())
 def test_repair_of_a_valid_history_is_the_identity(profile: Profile, data):
     """A valid context comes back item by item, with nothing reported."""
-    context = data.draw(histories.valid(thinking=profile.name == "anthropic"))
+    thinks = profile.name in histories.SEALED_BY
+    by = {"provider": profile.name} if thinks else {}
+    context = data.draw(histories.valid(thinking=thinks, **by))
     assert violations(context, profile) == []
     result = repair(context, profile)
     assert result.repairs == []

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from turnkeep.content import ToolDefinition
 from turnkeep.tokens.formulas import formula_for
 
-NAMES = ["openai-chat", "anthropic", "gemini", "neutral"]
+NAMES = ["openai-chat", "openai-responses", "anthropic", "gemini", "neutral"]
 
 
 def words(texts: Sequence[str]) -> list[int]:
@@ -49,6 +49,8 @@ KEYS = st.sampled_from(
         "mediaResolution",
         "level",
         "input_audio",
+        "output",
+        "encrypted_content",
     ]
 )
 VALUES = st.sampled_from(
@@ -62,6 +64,8 @@ VALUES = st.sampled_from(
         "image_url",
         "file",
         "input_audio",
+        "output",
+        "encrypted_content",
         "low",
         "high",
         "MEDIA_RESOLUTION_LOW",

@@ -21,7 +21,7 @@ from turnkeep.formats.profile import render_context
 from turnkeep.tokens.formulas import formula_for
 
 Count = Callable[[Sequence[str]], list[int]]
-NAMES = ["openai-chat", "anthropic", "gemini", "neutral"]
+NAMES = ["openai-chat", "openai-responses", "anthropic", "gemini", "neutral"]
 JARGON = [
     (
         "system",

@@ -27,7 +27,11 @@ def register(commands: Any) -> None:
         metavar="NAME[:KEY=VALUE]",
         help="none, tutorial-window:window_size=20; may be repeated (default: none)",
     )
-    parser.add_argument("--profile", default="openai-chat", help="openai-chat (default), anthropic")
+    parser.add_argument(
+        "--profile",
+        default="openai-chat",
+        help="openai-chat (default), anthropic, openai-responses, gemini",
+    )
     parser.add_argument("--price", default="anthropic-5m", metavar="ROW", help="a row of prices")
     parser.add_argument(
         "--idle-before-user",

@@ -24,7 +24,11 @@ def register(commands: Any) -> None:
     )
     parser.add_argument("file", metavar="FILE", help="a conversation; - reads standard input")
     parser.add_argument("--model", metavar="ID", help="default: the one that the file names")
-    parser.add_argument("--profile", default="openai-chat", help="openai-chat (default), anthropic")
+    parser.add_argument(
+        "--profile",
+        default="openai-chat",
+        help="openai-chat (default), anthropic, openai-responses, gemini",
+    )
     counter_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run)

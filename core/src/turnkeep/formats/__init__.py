@@ -15,7 +15,7 @@ from turnkeep.formats.profile import Profile
 
 __all__ = ["PROFILE_NAMES", "detect", "get_profile"]
 
-PROFILE_NAMES: Final = ("openai-chat", "anthropic")
+PROFILE_NAMES: Final = ("openai-chat", "anthropic", "openai-responses", "gemini")
 
 
 def get_profile(name: str) -> Profile:

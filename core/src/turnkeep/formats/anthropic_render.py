@@ -23,7 +23,7 @@ from turnkeep.content import (
     compact_json,
 )
 from turnkeep.formats.media import Media, as_media, describe, media_type, split_data_url, text_only
-from turnkeep.formats.profile import Wire, WireMessage, is_blank, side_of
+from turnkeep.formats.profile import SYSTEM_WRAPPER, Wire, WireMessage, is_blank, side_of
 
 NAME: Final = "anthropic"
 THINKING: Final = frozenset({"thinking", "redacted_thinking"})
@@ -39,9 +39,6 @@ FILE_MINIMUM: Final = 3_000
 """1,500 to 3,000 tokens a page of text, and a picture of the page ["PDF support"]."""
 BASE64_PER_FILE_TOKEN: Final = 12
 REDACTED_PER_TOKEN: Final = 4
-
-WRAPPER: Final = "<system>\n{}\n</system>"
-"""Carries a system message that stands within the conversation, where there is no such role."""
 
 IMAGE_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 
@@ -113,7 +110,7 @@ class MessageWriter:
 
     def _message(self, item: Message) -> None:
         if item.role in {"system", "developer"}:
-            self._text(WRAPPER.format(text_only(item.content)), self.content)
+            self._text(SYSTEM_WRAPPER.format(text_only(item.content)), self.content)
         elif isinstance(item.content, str):
             self._text(item.content, self.content)
         else:

@@ -19,6 +19,8 @@ RAW: Final = "__raw__"
 
 _ANTHROPIC_BLOCKS: Final = frozenset({"tool_use", "tool_result", "thinking", "redacted_thinking"})
 _OPENAI_PARTS: Final = frozenset({"image_url", "input_audio", "file", "refusal"})
+_RESPONSES: Final = {"input": str | list | tuple, "output": list | tuple}
+"""What bodies of OpenAI Responses hold: a request its input, a response its output."""
 
 
 def refuse(path: str, message: str) -> NoReturn:
@@ -119,10 +121,10 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def detect(body: object) -> str | None:
-    """Tell whose format a request or response body is: "openai-chat", "anthropic" or None.
+    """Tell whose format a request or response body is: the name of a profile, or None.
 
-    A request of plain texts alone reads the same in both; its model's name decides, else it is
-    taken for OpenAI's.
+    A request of plain texts alone reads the same in OpenAI Chat and Anthropic; its model's name
+    decides, else it is taken for OpenAI's.
     """
     try:
         value = as_object(body, "")
@@ -132,6 +134,14 @@ def detect(body: object) -> str | None:
         return "openai-chat"
     if "messages" in value:
         return _detect_request(value)
+    if any(key in value for key in ("contents", "candidates", "promptFeedback")) or (
+        value.get("role") == "model" and "parts" in value
+    ):
+        return "gemini"
+    if value.get("object") == "response" or any(
+        isinstance(value.get(key), kinds) for key, kinds in _RESPONSES.items()
+    ):
+        return "openai-responses"
     if value.get("role") != "assistant":
         return None
     if value.get("type") == "message":

@@ -6,7 +6,6 @@ of error texts that the API answers with; what is normalised on the way is in `d
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -35,6 +34,7 @@ from turnkeep.formats.profile import (
     Violation,
     Wire,
     WireMessage,
+    cache_key,
     is_blank,
     side_of,
 )
@@ -145,9 +145,7 @@ class OpenAIChat:
         if max_output is not None:
             body["max_completion_tokens"] = max_output
         if cache and session_id is not None:
-            # A session id may name a person, so the provider gets a hash.
-            digest = hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).hexdigest()
-            body["prompt_cache_key"] = f"turnkeep-{digest[:32]}"
+            body["prompt_cache_key"] = cache_key(session_id)
         return body
 
     def check(self, body: Mapping[str, Any]) -> list[Violation]:

@@ -6,8 +6,9 @@ The rules R1 to R9 are those of `docs/formats.md`; "wire" stands for a provider'
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from pydantic import JsonValue
 
@@ -27,6 +28,9 @@ Wire: TypeAlias = dict[str, Any]
 """A JSON object in a provider's shape."""
 
 Side: TypeAlias = Literal["assistant", "result", "input"]
+
+SYSTEM_WRAPPER: Final = "<system>\n{}\n</system>"
+"""Carries a system message that stands within the conversation, where there is no such role."""
 
 
 class Violation(NamedTuple):
@@ -150,7 +154,7 @@ class Profile(Protocol):
         """
 
     def check(self, body: Mapping[str, Any]) -> list[Violation]:
-        """Check a request body (at least `messages`; `system` and `tools` if it has them).
+        """Check a request body: its messages, and system text and tools if it has them.
 
         Works on the wire form alone, as the provider would, in linear time.
         """
@@ -205,6 +209,12 @@ def render_context(
     leading = leading_run(items)
     system, messages = profile.system(instructions, leading)
     return system, [*messages, *profile.render(items[len(leading) :])]
+
+
+def cache_key(session_id: str) -> str:
+    """Name a session for a provider's cache: by a hash, as its id may name a person."""
+    digest = hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"turnkeep-{digest[:32]}"
 
 
 def is_blank(text: str) -> bool:

@@ -31,12 +31,12 @@ def read_response(response: object) -> ParsedResponse:
         return ParsedResponse(list(response), None, None)
     if isinstance(response, list | tuple) and (joined := join_stream(response)) is not None:
         parsed = formats.get_profile(joined.profile).parse_response(joined.body)
-        return parsed._replace(partial=joined.cut)
+        return parsed._replace(partial=parsed.partial or joined.cut)
     if not isinstance(response, Model):
         body: Any = response
         if (kind := formats.detect(body)) is not None:
             return formats.get_profile(kind).parse_response(body)
     raise ContentError(
-        f"{type(response).__name__} is no model answer that is known: give the body of an OpenAI "
-        "Chat or Anthropic Messages response, items, or a text"
+        f"{type(response).__name__} is no model answer that is known: give the body of a "
+        "response of OpenAI Chat, OpenAI Responses, Anthropic Messages or Gemini, items, or a text"
     )

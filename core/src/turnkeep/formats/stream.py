@@ -2,7 +2,9 @@
 
 OpenAI Chat sends `chat.completion.chunk` objects whose deltas are appended (API reference,
 "Streaming"); Anthropic sends events that open, extend and close content blocks
-(platform.claude.com/docs, "Streaming Messages").
+(platform.claude.com/docs, "Streaming Messages"); OpenAI Responses sends events of which the last
+holds the whole response (API reference, "Streaming events"); Gemini sends responses whose parts are
+appended (ai.google.dev/api/generate-content, "streamGenerateContent").
 """
 
 from __future__ import annotations
@@ -20,6 +22,13 @@ _ANTHROPIC_EVENTS = frozenset(
         "message_delta", "message_stop", "ping", "error",
     }
 )  # fmt: skip
+_DELTAS = {
+    "response.output_text.delta": "text",
+    "response.refusal.delta": "refusal",
+    "response.function_call_arguments.delta": "arguments",
+    "response.custom_tool_call_input.delta": "input",
+}
+"""Events of OpenAI Responses that extend an item, and the field that they extend."""
 
 
 class Joined(NamedTuple):
@@ -40,6 +49,10 @@ def join_stream(pieces: Sequence[object]) -> Joined | None:
     first = as_object(pieces[0], "[0]")
     if first.get("type") in _ANTHROPIC_EVENTS:
         return _join_anthropic(pieces)
+    if str(first.get("type")).startswith("response."):
+        return _join_responses(pieces)
+    if "candidates" in first or "promptFeedback" in first:
+        return _join_gemini(pieces)
     choices = first.get("choices")
     if first.get("object") == "chat.completion.chunk" or (
         isinstance(choices, list) and choices and "delta" in as_object(choices[0], "[0].choices[0]")
@@ -144,3 +157,75 @@ def _index(event: Wire, path: str) -> int:
     if not isinstance(index, int):
         refuse(path, "a content block has an index")
     return index
+
+
+def _join_responses(pieces: Sequence[object]) -> Joined:
+    """Take the response that the last event holds; of a cut stream, the items that had come."""
+    items: dict[int, Wire] = {}
+    for place, piece in enumerate(pieces):
+        path = f"[{place}]"
+        event = as_object(piece, path)
+        kind = as_text(event.get("type"), f"{path}.type")
+        if kind in {"response.completed", "response.incomplete", "response.failed"}:
+            body = dict(as_object(event.get("response"), f"{path}.response"))
+            body["output"] = body.get("output") or [items[index] for index in sorted(items)]
+            return Joined("openai-responses", body, cut=False)
+        number = event.get("output_index")
+        if not isinstance(number, int):
+            continue
+        if kind in {"response.output_item.added", "response.output_item.done"}:
+            items[number] = dict(as_object(event.get("item"), f"{path}.item"))
+        elif number in items and kind in _DELTAS:
+            _extend_item(items[number], kind, as_text(event.get("delta"), f"{path}.delta"))
+    body = {"object": "response", "output": [items[index] for index in sorted(items)]}
+    return Joined("openai-responses", body, cut=True)
+
+
+def _extend_item(item: Wire, kind: str, delta: str) -> None:
+    key = _DELTAS[kind]
+    if key in {"text", "refusal"}:
+        part = {"type": "output_text" if key == "text" else "refusal", key: delta}
+        content = item["content"] = list(item.get("content") or [])
+        if content and isinstance(content[-1], dict) and content[-1].get("type") == part["type"]:
+            content[-1] = {**content[-1], key: str(content[-1].get(key) or "") + delta}
+        else:
+            content.append(part)
+    else:
+        item[key] = str(item.get(key) or "") + delta
+
+
+def _join_gemini(pieces: Sequence[object]) -> Joined:
+    """Append the parts of the chunks; texts that run on become one, unless one is signed."""
+    body: Wire = {}
+    parts: list[Wire] = []
+    finish = None
+    for place, piece in enumerate(pieces):
+        chunk = as_object(piece, f"[{place}]")
+        body |= {key: value for key, value in chunk.items() if value is not None}
+        for number, found in enumerate(as_list(chunk.get("candidates") or [], f"[{place}]")):
+            path = f"[{place}].candidates[{number}]"
+            candidate = as_object(found, path)
+            if candidate.get("index") not in (0, None):
+                continue  # of several answers, the first is the one that is kept
+            finish = candidate.get("finishReason") or candidate.get("finish_reason") or finish
+            content = as_object(candidate.get("content") or {}, f"{path}.content")
+            for part in as_list(content.get("parts") or [], f"{path}.content.parts"):
+                _append_part(parts, as_object(part, f"{path}.content.parts"))
+    if parts or finish is not None or not body.get("promptFeedback"):
+        whole = {"content": {"role": "model", "parts": parts}, "finishReason": finish}
+        body["candidates"] = [whole]
+    return Joined("gemini", body, cut=finish is None and not body.get("promptFeedback"))
+
+
+def _append_part(parts: list[Wire], part: Wire) -> None:
+    """Append a part, or its text to the text before it: never across a signature."""
+    part = {key: value for key, value in part.items() if value is not None}
+    text = part.get("text")
+    if parts and isinstance(text, str) and part.keys() <= {"text", "thought"}:
+        last = parts[-1]
+        alike = last.keys() <= {"text", "thought"} and isinstance(last.get("text"), str)
+        if alike and bool(last.get("thought")) == bool(part.get("thought")):
+            parts[-1] = {**last, "text": last["text"] + text}
+            return
+    if text or part.keys() - {"text"}:
+        parts.append(part)

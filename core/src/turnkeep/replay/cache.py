@@ -114,7 +114,7 @@ def _tokens_until(sent: Sent, position: int) -> int:
         if blocks > position:
             break
         if blocks + message.blocks > position + 1:
-            part = message.body["content"][: position + 1 - blocks]
+            part = _blocks(message)[: position + 1 - blocks]
             return total + _share(message, part, tokens)
         blocks += message.blocks
         total += tokens
@@ -127,22 +127,25 @@ def _common_part(message: WireMessage, old: WireMessage, tokens: int) -> int:
 
 def _common_content(message: WireMessage, old: WireMessage) -> list[Wire]:
     """Give the blocks that two messages of one role have in common at the beginning."""
-    new_content, old_content = message.body.get("content"), old.body.get("content")
-    if message.body["role"] != old.body["role"] or not (
-        isinstance(new_content, list) and isinstance(old_content, list)
-    ):
+    if message.body.get("role") != old.body.get("role"):
         return []
     common: list[Wire] = []
-    for block, other in zip(new_content, old_content, strict=False):
+    for block, other in zip(_blocks(message), _blocks(old), strict=False):
         if block != other:
             break
         common.append(block)
     return common
 
 
+def _blocks(message: WireMessage) -> list[Wire]:
+    """Give the blocks of a message; none where it is all of a piece."""
+    found = message.body.get("content", message.body.get("parts"))
+    return found if isinstance(found, list) else []
+
+
 def _share(message: WireMessage, part: Sequence[Wire], tokens: int) -> int:
     """Give a part of a message its share of the tokens, by the length of its JSON."""
     if not part:
         return 0
-    whole = len(compact_json(message.body["content"]))
+    whole = len(compact_json(_blocks(message)))
     return tokens * len(compact_json(list(part))) // whole

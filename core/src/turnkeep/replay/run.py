@@ -141,15 +141,20 @@ def play(
                     "checkpoint": outgoing.checkpoint,
                     "tokens": sent.total,
                     "overhead": fixed.overhead + sum(weight.overhead for weight in weights),
-                    "system": body.get("system"),
+                    "system": _first_of(body, "system", "instructions", "systemInstruction"),
                     "tools": body.get("tools", []),
-                    "messages": body["messages"],
+                    "messages": _first_of(body, "messages", "input", "contents"),
                     "overflow": None,
                 }
             )
     scales.forget_messages()
     outcome.seconds = time.process_time() - started
     return outcome
+
+
+def _first_of(body: dict[str, Any], *names: str) -> Any:
+    """Give what a provider has under the first of these names that its body holds."""
+    return next((body[name] for name in names if name in body), None)
 
 
 def replay(

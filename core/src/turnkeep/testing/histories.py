@@ -88,6 +88,17 @@ reasoning: Final = st.sampled_from(
         ),
         Reasoning(provider="anthropic", data="lost its form"),
         Reasoning(provider="openai-responses", data={"id": "rs_1", "summary": []}),
+        Reasoning(
+            provider="openai-responses",
+            data={"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "c2ln"},
+        ),
+        Reasoning(
+            provider="openai-responses",
+            data={"type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": "c2ln"},
+            openai_responses={"before": "fc_1"},
+        ),
+        Reasoning(provider="gemini", data={"text": "so", "thought": True}),
+        Reasoning(provider="gemini", data={"text": "", "thought": True}),
     ]
 )
 opaque: Final = st.sampled_from(
@@ -109,10 +120,47 @@ opaque: Final = st.sampled_from(
             data={"type": "input_audio", "input_audio": {"data": "eA==", "format": "wav"}},
             role="user",
         ),
+        Opaque(
+            provider="openai-responses",
+            kind="web_search_call",
+            data={"type": "web_search_call", "id": "ws_1", "status": "completed"},
+        ),
+        Opaque(
+            provider="openai-responses",
+            kind="input_audio",
+            data={"type": "input_audio", "input_audio": {"data": "eA==", "format": "wav"}},
+            role="user",
+        ),
         Opaque(provider="gemini", kind="code", data=None),
+        Opaque(
+            provider="gemini",
+            kind="executableCode",
+            data={"executableCode": {"language": "PYTHON", "code": "1"}},
+        ),
+        Opaque(provider="gemini", kind="signature", data={"text": "", "thoughtSignature": "c2ln"}),
+        Opaque(
+            provider="gemini",
+            kind="fileData",
+            data={"fileData": {"fileUri": "https://a/b"}, "videoMetadata": {"fps": 1}},
+            role="user",
+        ),
     ]
 )
-calls: Final = st.builds(ToolCall, tool_call_id=call_ids, name=tool_names, arguments=arguments)
+plain_calls: Final = st.builds(
+    ToolCall, tool_call_id=call_ids, name=tool_names, arguments=arguments
+)
+_PROVIDERS_OWN: Final[tuple[dict[str, JsonValue], ...]] = (
+    {"openai_responses": {"id": "fc_1", "status": "completed", "after": "rs_2"}},
+    {"openai_responses": {"custom": True}},
+    {"gemini": {"part": {"thoughtSignature": "c2ln"}}},
+    {"gemini": {"id": False}},
+)
+"""What readers leave on calls that came from these providers."""
+calls: Final = plain_calls | st.builds(
+    lambda call, extra: ToolCall(**{**call.model_dump(), **extra}),
+    plain_calls,
+    st.sampled_from(_PROVIDERS_OWN),
+)
 results: Final = st.builds(
     ToolResult,
     tool_call_id=call_ids,
@@ -157,17 +205,19 @@ def logs(draw: st.DrawFn, *, max_steps: int = 5) -> list[Item]:
 
 
 @st.composite
-def valid(draw: st.DrawFn, *, thinking: bool = False, max_steps: int = 5) -> list[Item]:
+def valid(
+    draw: st.DrawFn, *, thinking: bool = False, provider: str = "anthropic", max_steps: int = 5
+) -> list[Item]:
     """Make contexts that every provider takes as they are, and that need no repair.
 
-    With `thinking`, answers may begin with reasoning of Anthropic's.
+    With `thinking`, answers may begin with reasoning of the provider's.
     """
     context: list[Item] = draw(st.lists(messages_with_text("system"), max_size=2))
     context.append(draw(messages_with_text("user")))
     number = 0
     for _ in range(draw(st.integers(0, max_steps))):
         if thinking and draw(st.booleans()):
-            context.append(draw(st.sampled_from(SEALED)))
+            context.append(draw(st.sampled_from(SEALED_BY[provider])))
         said: list[Item] = draw(st.lists(messages_with_text("assistant"), max_size=2))
         group = []
         for call in draw(st.lists(calls, min_size=0 if said else 1, max_size=3)):
@@ -191,6 +241,28 @@ SEALED: Final = (
     Reasoning(provider="anthropic", data={"type": "redacted_thinking", "data": "eA=="}),
 )
 """Reasoning that is whole, so that Anthropic takes it back."""
+SEALED_BY: Final[dict[str, tuple[Reasoning, ...]]] = {
+    "anthropic": SEALED,
+    "openai-responses": tuple(
+        Reasoning(
+            provider="openai-responses",
+            data={
+                "type": "reasoning",
+                "id": f"rs_{number}",
+                "summary": [{"type": "summary_text", "text": "so"}],
+                "encrypted_content": "c2ln",
+            },
+        )
+        for number in (1, 2)
+    ),
+    "gemini": (
+        Reasoning(provider="gemini", data={"text": "so", "thought": True}),
+        Reasoning(
+            provider="gemini", data={"text": "", "thought": True, "thoughtSignature": "eA=="}
+        ),
+    ),
+}
+"""The same for each provider that takes reasoning back."""
 
 
 def messages_with_text(role: str) -> st.SearchStrategy[Message]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from turnkeep.cli.sessions.store import on_store
 
 if TYPE_CHECKING:
     from turnkeep.keeper import Keeper
+
+PROFILES: Final = ("openai-chat", "anthropic", "openai-responses", "gemini")
+"""`turnkeep.formats.PROFILE_NAMES`, which the parser is not to load pydantic for."""
 
 
 def register(actions: Any) -> None:
@@ -18,7 +21,7 @@ def register(actions: Any) -> None:
     imports.add_argument("files", nargs="+", metavar="FILE", help="- reads standard input")
     imports.add_argument(
         "--format",
-        choices=("auto", "turnkeep", "openai-chat", "anthropic"),
+        choices=("auto", "turnkeep", *PROFILES),
         default="auto",
         help="what the files hold (default: told by their content)",
     )
@@ -30,9 +33,7 @@ def register(actions: Any) -> None:
     which = export.add_mutually_exclusive_group(required=True)
     which.add_argument("ids", nargs="*", default=[], metavar="ID")
     which.add_argument("--all", action="store_true", help="every session, ordered by id")
-    export.add_argument(
-        "--format", choices=("turnkeep", "openai-chat", "anthropic"), default="turnkeep"
-    )
+    export.add_argument("--format", choices=("turnkeep", *PROFILES), default="turnkeep")
     export.add_argument("--output", metavar="FILE", default="-", help="default: standard output")
     on_store(export, _export)
 

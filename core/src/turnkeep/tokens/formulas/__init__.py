@@ -14,7 +14,12 @@ from turnkeep.tokens.formulas.base import Formula
 
 __all__ = ["Formula", "formula_for"]
 
-_MODULES: Final = {"openai-chat": "openai", "anthropic": "anthropic", "gemini": "gemini"}
+_MODULES: Final = {
+    "openai-chat": "openai",
+    "openai-responses": "openai_responses",
+    "anthropic": "anthropic",
+    "gemini": "gemini",
+}
 
 
 def formula_for(profile: str, model: str = "") -> Formula:  # noqa: ARG001  # all models of a profile share one

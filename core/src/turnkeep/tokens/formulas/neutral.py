@@ -10,8 +10,9 @@ from turnkeep.tokens.formulas.anthropic import FORMULA as ANTHROPIC
 from turnkeep.tokens.formulas.base import Count, Formula, as_json
 from turnkeep.tokens.formulas.gemini import FORMULA as GEMINI
 from turnkeep.tokens.formulas.openai import FORMULA as OPENAI
+from turnkeep.tokens.formulas.openai_responses import FORMULA as RESPONSES
 
-KNOWN: Final[tuple[Formula, ...]] = (OPENAI, ANTHROPIC, GEMINI)
+KNOWN: Final[tuple[Formula, ...]] = (OPENAI, RESPONSES, ANTHROPIC, GEMINI)
 TOOL: Final = 16
 """A definition beside its JSON: a guess, above what the known providers count."""
 

@@ -74,7 +74,7 @@ class OpenAIFormula:
 
     def frame(self, body: Mapping[str, Any], model: str = "") -> int:
         """Give the tokens of a message beside its texts (see `Formula`)."""
-        frames = _frames(model)
+        frames = frames_for(model)
         tokens = frames.result if body.get("role") == "tool" else MESSAGE
         if isinstance(body.get("name"), str):
             tokens += NAME + name_tokens(body["name"])
@@ -167,7 +167,8 @@ class _Schemas:
                 self.texts.append(compact_json(schema[key]))
 
 
-def _frames(model: str) -> Frames:
+def frames_for(model: str) -> Frames:
+    """Give the frames of calls and results of a model."""
     name = bare(model)
     if name.startswith(("o1", "o3", "o4", "gpt-5", "gpt-6")):
         return NEWER
