@@ -6,8 +6,6 @@ Every value is plain JSON: anything else is refused when the item is made, and N
 lone surrogates when it is encoded (see `turnkeep.codec`), each with its path.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json

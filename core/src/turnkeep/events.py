@@ -4,8 +4,6 @@ A session is an append-only log of events. An event is immutable once stored; it
 without gaps) is given by the store and is not part of the stored bytes.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from datetime import UTC, datetime
@@ -73,7 +71,7 @@ class Event(Model):
         usage: Usage | None = None,
         partial: bool = False,
         timestamp: datetime | None = None,
-    ) -> Event:
+    ) -> Self:
         """Make an event of items that are valid already, without validating them again."""
         event = cls.__new__(cls)
         fields = {

@@ -15,7 +15,6 @@ from turnkeep.errors import TurnkeepError
 from turnkeep.hookspecs import CounterSpec, Env
 from turnkeep.lease import TurnRules
 from turnkeep.log import jittered
-from turnkeep.manager import SessionManager
 from turnkeep.meta import TURN_TIMEOUT
 from turnkeep.store import SessionStore, Ttl, check_ttl
 from turnkeep.stores.on_loop import OnLoop
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from turnkeep.config import Config
+    from turnkeep.manager import SessionManager
 
 _logger = logging.getLogger("turnkeep")
 
@@ -67,6 +67,7 @@ class Keeper:
         self._rules = TurnRules(turn_timeout, on_conflict, on_pending).checked()
         self._config: Config | None = None
         self._resources = AsyncExitStack()
+        self._opened: SessionStore | None = None
         self._sessions: SessionManager | None = None
 
     @classmethod
@@ -89,8 +90,11 @@ class Keeper:
     @property
     def sessions(self) -> SessionManager:
         """The manager of whole sessions over this keeper's store."""
+        store = self._open_store()
         if self._sessions is None:
-            raise TurnkeepError("the keeper is not open; use it inside `async with`")
+            from turnkeep.manager import SessionManager  # turns do without: import when used
+
+            self._sessions = SessionManager(store, ttl=self._ttl, turn_timeout=self._rules.timeout)
         return self._sessions
 
     @property
@@ -115,7 +119,7 @@ class Keeper:
         events of this turn (default: a new one).
         """
         return Turn(
-            self.sessions.store,
+            self._open_store(),
             session_id,
             rules=self._rules._replace(
                 on_conflict=on_conflict or self._rules.on_conflict,
@@ -127,6 +131,11 @@ class Keeper:
             execution_id=execution_id,
             learned=self._learned,
         )
+
+    def _open_store(self) -> SessionStore:
+        if self._opened is None:
+            raise TurnkeepError("the keeper is not open; use it inside `async with`")
+        return self._opened
 
     async def __aenter__(self) -> Self:
         config = self._config
@@ -145,11 +154,9 @@ class Keeper:
         if self._store is None:
             raise TurnkeepError("Keeper needs a store: Keeper(store=...) or turnkeep.open()")
         self._counter = Memo(self._given_counter or EstimateCounter())
-        self._sessions = SessionManager(
-            OnLoop(self._store), ttl=self._ttl, turn_timeout=self._rules.timeout
-        )
+        self._opened = OnLoop(self._store)
         if self._sweep is not None:
-            sweeping = asyncio.create_task(_sweep(self._sessions, self._sweep))
+            sweeping = asyncio.create_task(_sweep(self._opened, self._sweep))
             # Entered last, so it ends before the store that it works on is closed.
             self._resources.push_async_callback(_ended, sweeping)
         return self
@@ -160,7 +167,7 @@ class Keeper:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._sessions = None
+        self._opened = self._sessions = None
         try:
             if self._learned is not None:
                 self._learned.save()
@@ -181,12 +188,14 @@ async def opened_counter(
         yield counter
 
 
-async def _sweep(sessions: SessionManager, interval: float) -> None:
+async def _sweep(store: SessionStore, interval: float) -> None:
     """Remove expired sessions now and then; many keepers on one store do not do it at once."""
     while True:
         await asyncio.sleep(jittered(interval))
         try:
-            removed = await sessions.purge()
+            from turnkeep.manager import SessionManager
+
+            removed = await SessionManager(store).purge()
         except Exception as error:  # noqa: BLE001  # a store may raise anything; sweeping goes on
             _logger.warning("expired sessions were not removed, tried again later: %s", error)
         else:

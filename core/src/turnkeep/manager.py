@@ -30,7 +30,6 @@ from turnkeep.session import (
     session_of,
 )
 from turnkeep.store import Head, Loaded, NotModified, SessionStore, Ttl, new_commit_id
-from turnkeep.stores.memory import MemoryStore
 
 PURGE_BATCH: Final = 1000
 """Sessions that one call to the store removes."""
@@ -302,6 +301,8 @@ class InMemorySessionManager(SessionManager):
     """Sessions in this process's memory, for development and tests."""
 
     def __init__(self) -> None:
+        from turnkeep.stores.memory import MemoryStore  # few programs need it: import when used
+
         self._memory = MemoryStore()
         super().__init__(self._memory)
 

@@ -4,8 +4,6 @@ A manager reads all of a session and saves what is new: convenient, and as costl
 long. `turnkeep.turn` works on the live context instead and appends as things happen.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
@@ -29,21 +27,6 @@ def _aware(moment: datetime) -> datetime:
 _Moment = Annotated[datetime, AfterValidator(_aware)]
 
 
-class Session(BaseModel):
-    """A conversation with its state, as one object. Naive times are read as local time."""
-
-    model_config = ConfigDict(validate_assignment=False)
-
-    session_id: str
-    user_id: str | None = None
-    events: list[AnyEvent] = Field(default_factory=list)
-    state: dict[str, Any] = Field(default_factory=dict)
-    created_at: _Moment = Field(default_factory=utc_now)
-    updated_at: _Moment = Field(default_factory=utc_now)
-
-    _loaded: Snapshot | None = PrivateAttr(default=None)
-
-
 class Snapshot:
     """What a session held when it was read or last saved: the ground that `save` compares with."""
 
@@ -57,6 +40,21 @@ class Snapshot:
         """Note what has been written."""
         self.records += [encode_event(event) for event in events]
         self.state = self.state if state is None else state
+
+
+class Session(BaseModel):
+    """A conversation with its state, as one object. Naive times are read as local time."""
+
+    model_config = ConfigDict(validate_assignment=False)
+
+    session_id: str
+    user_id: str | None = None
+    events: list[AnyEvent] = Field(default_factory=list)
+    state: dict[str, Any] = Field(default_factory=dict)
+    created_at: _Moment = Field(default_factory=utc_now)
+    updated_at: _Moment = Field(default_factory=utc_now)
+
+    _loaded: Snapshot | None = PrivateAttr(default=None)
 
 
 class SessionInfo(BaseModel):

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from typing import Final
 
@@ -21,6 +20,8 @@ PROFILE_NAMES: Final = ("openai-chat", "anthropic", "openai-responses", "gemini"
 def get_profile(name: str) -> Profile:
     """Give the profile of this name. Raises ContentError, with the names there are."""
     if name not in PROFILE_NAMES:
+        import difflib
+
         near = difflib.get_close_matches(name, PROFILE_NAMES, n=1, cutoff=0.5)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         names = ", ".join(PROFILE_NAMES)

@@ -8,7 +8,6 @@ from turnkeep import formats
 from turnkeep.content import ITEM_TYPES, Message, Model
 from turnkeep.errors import ContentError
 from turnkeep.formats.profile import ParsedResponse
-from turnkeep.formats.stream import join_stream
 
 
 def read_response(response: object) -> ParsedResponse:
@@ -29,9 +28,12 @@ def read_response(response: object) -> ParsedResponse:
         isinstance(item, ITEM_TYPES) for item in response
     ):
         return ParsedResponse(list(response), None, None)
-    if isinstance(response, list | tuple) and (joined := join_stream(response)) is not None:
-        parsed = formats.get_profile(joined.profile).parse_response(joined.body)
-        return parsed._replace(partial=parsed.partial or joined.cut)
+    if isinstance(response, list | tuple):
+        from turnkeep.formats.stream import join_stream  # only for streams: import when used
+
+        if (joined := join_stream(response)) is not None:
+            parsed = formats.get_profile(joined.profile).parse_response(joined.body)
+            return parsed._replace(partial=parsed.partial or joined.cut)
     if not isinstance(response, Model):
         body: Any = response
         if (kind := formats.detect(body)) is not None:

@@ -3,7 +3,7 @@
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from operator import add
 
 _UP = "A-ZÀ-ÖØ-Þ"
@@ -11,18 +11,30 @@ _UP = "A-ZÀ-ÖØ-Þ"
 _LOW = "a-zß-öø-ɏḀ-ỿ"  # noqa: RUF001
 _SYMBOL = r"!-/:-@\[-`{-~"
 _SPACE = r"[\t-\r\x1c- ]"
-# Pieces as openai/tiktoken's o200k_base pattern cuts them, written for `re` (no \p classes):
-# exact for ASCII, except that a piece ends after 64 or 128 characters, so that each step takes
-# bounded time and the cache bounded memory. Text in other scripts is cut into longer runs.
-_PIECE = re.compile(
-    rf"[\t {_SYMBOL}]?(?:[{_UP}]{{1,64}}[{_LOW}]{{0,64}}|[{_LOW}]{{1,64}})"
-    r"(?:'(?:[sStTmMdD]|[rRvV][eE]|[lL][lL]))?"
-    r"|[0-9]{1,3}"
-    rf"| ?[{_SYMBOL}\x00-\x08\x0e-\x1b\x7f]{{1,64}}[\r\n/]{{0,64}}"
-    rf"|{_SPACE}{{0,64}}[\r\n]{{1,64}}|{_SPACE}{{1,128}}(?![!-~])|{_SPACE}{{1,128}}"
-    rf"| ?[^\x00-\x7f{_UP}{_LOW}]{{1,64}}"
-)
-_WORD = re.compile(rf"([^{_UP}{_LOW}]?)(?=[{_UP}{_LOW}])([{_UP}]*)([{_LOW}]*)(.*)")
+
+
+# Patterns are made when first used: programs with a tokenizer estimate nothing.
+
+
+@cache
+def _pieces() -> re.Pattern[str]:
+    # Pieces as openai/tiktoken's o200k_base pattern cuts them, written for `re` (no \p classes):
+    # exact for ASCII, except that a piece ends after 64 or 128 characters, so that each step takes
+    # bounded time and the cache bounded memory. Text in other scripts is cut into longer runs.
+    return re.compile(
+        rf"[\t {_SYMBOL}]?(?:[{_UP}]{{1,64}}[{_LOW}]{{0,64}}|[{_LOW}]{{1,64}})"
+        r"(?:'(?:[sStTmMdD]|[rRvV][eE]|[lL][lL]))?"
+        r"|[0-9]{1,3}"
+        rf"| ?[{_SYMBOL}\x00-\x08\x0e-\x1b\x7f]{{1,64}}[\r\n/]{{0,64}}"
+        rf"|{_SPACE}{{0,64}}[\r\n]{{1,64}}|{_SPACE}{{1,128}}(?![!-~])|{_SPACE}{{1,128}}"
+        rf"| ?[^\x00-\x7f{_UP}{_LOW}]{{1,64}}"
+    )
+
+
+@cache
+def _word() -> re.Pattern[str]:
+    return re.compile(rf"([^{_UP}{_LOW}]?)(?=[{_UP}{_LOW}])([{_UP}]*)([{_LOW}]*)(.*)")
+
 
 # The 200 letter pairs most frequent in distinct words of open-source code, documentation, data
 # files and licences. A word of other pairs is a name, an abbreviation, another language or noise,
@@ -114,7 +126,7 @@ def _estimate(text: str) -> int:
         return 0
     cost, step = 0, 1 << 16  # in parts, to hold few pieces at a time
     for start in range(0, len(text), step):
-        cost += sum(map(_cost, _PIECE.findall(text[start : start + step])))
+        cost += sum(map(_cost, _pieces().findall(text[start : start + step])))
     cost += _TEXT + min(cost * _SPREAD // 100, _SPREAD_MOST)
     size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
     return min(size, cost // 100)
@@ -124,7 +136,7 @@ def _estimate(text: str) -> int:
 def _cost(piece: str) -> int:
     if piece.isascii() and piece.isdigit():
         return _DIGITS
-    if match := _WORD.fullmatch(piece):
+    if match := _word().fullmatch(piece):
         return _word_cost(*match.groups())
     return _symbol_cost(piece)
 
