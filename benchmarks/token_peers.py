@@ -79,7 +79,7 @@ def tutorial() -> Count:
 
 def agent_framework() -> Count:
     """agent-framework: characters over four of the serialized messages."""
-    from agent_framework import CharacterEstimatorTokenizer  # type: ignore[import-not-found]
+    from agent_framework import CharacterEstimatorTokenizer  # type: ignore[import-not-found]  # may be absent
 
     tokenizer = CharacterEstimatorTokenizer()
     return lambda messages: sum(tokenizer.count_tokens(compact_json(each)) for each in messages)
@@ -89,7 +89,7 @@ def strands() -> Count:
     """strands: its models' own estimate, tiktoken over the request."""
     import asyncio
 
-    from strands.models.openai import OpenAIModel  # type: ignore[import-not-found]
+    from strands.models.openai import OpenAIModel  # type: ignore[import-not-found]  # may be absent
 
     model = OpenAIModel(client_args={"api_key": "none"}, model_id="gpt-4o")
 

@@ -11,8 +11,8 @@ import pytest
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-from broken import BROKEN, QUICK  # noqa: E402
-from filed import FILED  # noqa: E402
+from broken import BROKEN, QUICK  # noqa: E402  # a folder put on the path above
+from filed import FILED  # noqa: E402  # as above
 
 
 def outcomes(name, report):

@@ -56,7 +56,7 @@ def opened(path: Path, clock: Clock) -> Opener:
 
     @asynccontextmanager
     async def open_it(at: Path = path, **options: object) -> AsyncIterator[SqliteStore]:
-        store = await SqliteStore.open(at, **{"clock": clock, **options})  # type: ignore[arg-type]
+        store = await SqliteStore.open(at, **{"clock": clock, **options})  # type: ignore[arg-type]  # mixed
         try:
             yield store
         finally:
@@ -70,7 +70,7 @@ def begin() -> Callable[..., object]:
     """Create a session and append some records to it, each its own number."""
 
     async def make(store: SqliteStore, name: str = "s", records: int = 0, **more: object) -> Head:
-        head = await store.create(name, commit_id=os.urandom(16), **more)  # type: ignore[arg-type]
+        head = await store.create(name, commit_id=os.urandom(16), **more)  # type: ignore[arg-type]  # mixed
         if records:
             data = [Record(b"%d" % (number + 1)) for number in range(records)]
             head = await store.append(name, data, expected=head.revision, commit_id=os.urandom(16))

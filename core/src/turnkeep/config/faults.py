@@ -154,7 +154,7 @@ def _validate(
             place = values
             for step in fault["loc"][:-1]:
                 place = place[step]  # type: ignore[index]  # only tables stand above a variable's
-            place[fault["loc"][-1]] = variable.text  # type: ignore[index]
+            place[fault["loc"][-1]] = variable.text  # type: ignore[index]  # as above
             retry = True
     if retry:
         try:

@@ -20,7 +20,6 @@ from turnkeep.content import (
     Reasoning,
     Request,
     ToolDefinition,
-    compact_json,
 )
 from turnkeep.formats import anthropic_check, anthropic_read
 from turnkeep.formats.anthropic_render import BLOCK, NAME, THINKING, MessageWriter, replays
@@ -31,6 +30,7 @@ from turnkeep.formats.profile import (
     Violation,
     Wire,
     WireMessage,
+    definition_texts,
     is_blank,
 )
 
@@ -97,13 +97,8 @@ class Anthropic:
 
     def tool_texts(self, definitions: Sequence[ToolDefinition]) -> Countable:
         """Give names, descriptions and schemas as JSON, and the system text that tools bring."""
-        texts = [
-            text
-            for tool in definitions
-            for text in (tool.name, tool.description, compact_json(tool.parameters))
-        ]
         overhead = TOOL * len(definitions) + TOOL_USE_SYSTEM if definitions else 0
-        return Countable(tuple(texts), overhead)
+        return Countable(definition_texts(definitions), overhead)
 
     def inferred_tools(self, messages: Sequence[WireMessage]) -> list[Wire]:
         """Define the tools that the messages call, by name only, in order of first use.

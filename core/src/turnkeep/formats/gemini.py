@@ -21,7 +21,6 @@ from turnkeep.content import (
     Reasoning,
     Request,
     ToolDefinition,
-    compact_json,
 )
 from turnkeep.formats import gemini_check, gemini_read
 from turnkeep.formats.gemini_render import NAME, OWN, PLACEHOLDER, SIGNATURE, ContentWriter, replays
@@ -33,6 +32,7 @@ from turnkeep.formats.profile import (
     Violation,
     Wire,
     WireMessage,
+    definition_texts,
     is_blank,
 )
 
@@ -93,12 +93,7 @@ class Gemini:
 
     def tool_texts(self, definitions: Sequence[ToolDefinition]) -> Countable:
         """Give names, descriptions and schemas as JSON."""
-        texts = [
-            text
-            for tool in definitions
-            for text in (tool.name, tool.description, compact_json(tool.parameters))
-        ]
-        return Countable(tuple(texts), TOOL * len(definitions))
+        return Countable(definition_texts(definitions), TOOL * len(definitions))
 
     def inferred_tools(self, messages: Sequence[WireMessage]) -> list[Wire]:  # noqa: ARG002  # no use for it here
         """Give none: the API takes calls of tools that are not declared."""

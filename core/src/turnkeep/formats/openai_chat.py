@@ -35,6 +35,7 @@ from turnkeep.formats.profile import (
     Wire,
     WireMessage,
     cache_key,
+    definition_texts,
     is_blank,
     side_of,
 )
@@ -100,12 +101,7 @@ class OpenAIChat:
 
     def tool_texts(self, definitions: Sequence[ToolDefinition]) -> Countable:
         """Give names, descriptions and schemas as JSON, which is more than the API counts."""
-        texts = [
-            text
-            for tool in definitions
-            for text in (tool.name, tool.description, compact_json(tool.parameters))
-        ]
-        return Countable(tuple(texts), TOOL * len(definitions))
+        return Countable(definition_texts(definitions), TOOL * len(definitions))
 
     def inferred_tools(self, messages: Sequence[WireMessage]) -> list[Wire]:  # noqa: ARG002  # no use for it here
         """Give none: the API takes calls of tools that are not declared."""

@@ -22,7 +22,6 @@ from turnkeep.content import (
     Reasoning,
     Request,
     ToolDefinition,
-    compact_json,
 )
 from turnkeep.formats import openai_responses_check, openai_responses_read
 from turnkeep.formats.media import text_only
@@ -34,6 +33,7 @@ from turnkeep.formats.profile import (
     Wire,
     WireMessage,
     cache_key,
+    definition_texts,
     is_blank,
 )
 
@@ -94,12 +94,7 @@ class OpenAIResponses:
 
     def tool_texts(self, definitions: Sequence[ToolDefinition]) -> Countable:
         """Give names, descriptions and schemas as JSON, which is more than the API counts."""
-        texts = [
-            text
-            for tool in definitions
-            for text in (tool.name, tool.description, compact_json(tool.parameters))
-        ]
-        return Countable(tuple(texts), TOOL * len(definitions))
+        return Countable(definition_texts(definitions), TOOL * len(definitions))
 
     def inferred_tools(self, messages: Sequence[WireMessage]) -> list[Wire]:  # noqa: ARG002  # no use for it here
         """Give none: the API takes calls of tools that are not declared."""

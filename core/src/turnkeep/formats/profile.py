@@ -22,6 +22,7 @@ from turnkeep.content import (
     ToolDefinition,
     ToolResult,
     Usage,
+    compact_json,
 )
 
 Wire: TypeAlias = dict[str, Any]
@@ -215,6 +216,15 @@ def cache_key(session_id: str) -> str:
     """Name a session for a provider's cache: by a hash, as its id may name a person."""
     digest = hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).hexdigest()
     return f"turnkeep-{digest[:32]}"
+
+
+def definition_texts(definitions: Sequence[ToolDefinition]) -> tuple[str, ...]:
+    """Give what to count of tool definitions: names, descriptions, and schemas as JSON."""
+    return tuple(
+        text
+        for tool in definitions
+        for text in (tool.name, tool.description, compact_json(tool.parameters))
+    )
 
 
 def is_blank(text: str) -> bool:

@@ -8,7 +8,7 @@ from operator import add
 
 _UP = "A-ZÀ-ÖØ-Þ"
 # U+0100 to U+024F and U+1E00 on alternate capital and small letters: all taken as small.
-_LOW = "a-zß-öø-ɏḀ-ỿ"  # noqa: RUF001
+_LOW = "a-zß-öø-ɏḀ-ỿ"  # noqa: RUF001  # letters, on purpose
 _SYMBOL = r"!-/:-@\[-`{-~"
 _SPACE = r"[\t-\r\x1c- ]"
 
@@ -81,7 +81,7 @@ _JSON = frozenset(('":"', '","', '":{"', '":["', '":"","', '},{"', '"},{"', '"],
 _TEXT, _SPREAD, _SPREAD_MOST = 300, 4, 1000
 # Other scripts: cost of a character from each code point on. Scripts with word or syllable tokens
 # have 1.3 to 2 times their rate in translated README files, the rest their UTF-8 length.
-_PLAIN = frozenset("·×§©®°«»–—‘’“”•…←→↓↑│─├✓✅")  # noqa: RUF001
+_PLAIN = frozenset("·×§©®°«»–—‘’“”•…←→↓↑│─├✓✅")  # noqa: RUF001  # signs, on purpose
 # fmt: off
 _SCRIPTS = {
     0x80: 180, 0x250: 200, 0x370: 60, 0x780: 270, 0x900: 65, 0x1000: 100, 0x1100: 270,
@@ -116,7 +116,7 @@ class EstimateCounter:
         """Return an estimate for each text: 0 for "", else from 1 to its UTF-8 length."""
         return [_estimate(text) for text in texts]
 
-    def exact(self, model: str) -> bool:  # noqa: ARG002
+    def exact(self, model: str) -> bool:  # noqa: ARG002  # the same for all
         """Return False: an estimate is exact for no model."""
         return False
 

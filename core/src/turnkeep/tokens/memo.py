@@ -107,7 +107,7 @@ class Memo:
             if len(counts) != len(texts) or any(
                 type(each) is not int or each < 0 for each in counts
             ):
-                raise TypeError("it gave something else than a count for each text")  # noqa: TRY301
+                raise TypeError("it gave something else than a count for each text")  # noqa: TRY301  # as if it raised
         except Exception as error:  # whatever a stranger's counter raises: a run never ends by it
             if isinstance(self._counter, EstimateCounter):
                 raise

@@ -16,11 +16,11 @@ HEAD_COLUMNS: Final = (
 )
 """What a head is made of, in the order of `rows.Row`."""
 
-HEAD: Final = f"SELECT {HEAD_COLUMNS} FROM session WHERE id = ?"  # noqa: S608  # no values
+HEAD: Final = f"SELECT {HEAD_COLUMNS} FROM session WHERE id = ?"  # noqa: S608  # a constant  # no values
 """(id). Expiry is judged by the caller, so that an expired row can be told from none."""
 
 HEAD_AND_STATE: Final = (
-    f"SELECT {HEAD_COLUMNS}, data FROM session LEFT JOIN state USING (k) WHERE id = ?"  # noqa: S608
+    f"SELECT {HEAD_COLUMNS}, data FROM session LEFT JOIN state USING (k) WHERE id = ?"  # noqa: S608  # a constant
 )
 """(id)."""
 

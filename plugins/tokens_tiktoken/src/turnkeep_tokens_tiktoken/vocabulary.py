@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import Final
 
 import tiktoken
-import toktok  # type: ignore[import-untyped]
+import toktok  # type: ignore[import-untyped]  # it has no types
 from tiktoken.model import encoding_name_for_model
 
 from turnkeep.errors import TurnkeepError

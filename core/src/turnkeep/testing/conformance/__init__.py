@@ -27,17 +27,17 @@ pytest.register_assert_rewrite(
     )
 )
 
-from turnkeep.testing.conformance.appending import Appending  # noqa: E402
-from turnkeep.testing.conformance.base import Case  # noqa: E402
-from turnkeep.testing.conformance.closing import Closing, Crashing, Schemas  # noqa: E402
-from turnkeep.testing.conformance.concurrency import Concurrency  # noqa: E402
-from turnkeep.testing.conformance.creating import Creating  # noqa: E402
-from turnkeep.testing.conformance.isolation import Isolation  # noqa: E402
-from turnkeep.testing.conformance.lifetime import Expiring, Removing, Times  # noqa: E402
-from turnkeep.testing.conformance.listing import Listing  # noqa: E402
-from turnkeep.testing.conformance.loading import Loading  # noqa: E402
-from turnkeep.testing.conformance.powers import Erasing, Forking  # noqa: E402
-from turnkeep.testing.second_process import Opener  # noqa: E402
+from turnkeep.testing.conformance.appending import Appending
+from turnkeep.testing.conformance.base import Case
+from turnkeep.testing.conformance.closing import Closing, Crashing, Schemas
+from turnkeep.testing.conformance.concurrency import Concurrency
+from turnkeep.testing.conformance.creating import Creating
+from turnkeep.testing.conformance.isolation import Isolation
+from turnkeep.testing.conformance.lifetime import Expiring, Removing, Times
+from turnkeep.testing.conformance.listing import Listing
+from turnkeep.testing.conformance.loading import Loading
+from turnkeep.testing.conformance.powers import Erasing, Forking
+from turnkeep.testing.second_process import Opener
 
 __all__ = ["Case", "Opener", "StoreConformance"]
 

@@ -81,7 +81,7 @@ class Appending(Base):
     async def test_a_fault_amid_an_append_leaves_nothing_of_it(self, case: Case) -> None:
         """A record that is no bytes fails the append: no record, meta, state or version of it."""
         head = await case.begin(b"1")
-        records = [Record(b"2"), Record("no bytes"), Record(b"3")]  # type: ignore[arg-type]
+        records = [Record(b"2"), Record("no bytes"), Record(b"3")]  # type: ignore[arg-type]  # hostile
         with pytest.raises(Exception):  # noqa: B017, PT011  # any error will do
             await case.store.append(
                 head.session_id,

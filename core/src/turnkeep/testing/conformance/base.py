@@ -78,7 +78,7 @@ def covers(
 
             asyncio.run(inside())
 
-        run.__turnkeep__ = Coverage(behaviours, long)  # type: ignore[attr-defined]
+        run.__turnkeep__ = Coverage(behaviours, long)  # type: ignore[attr-defined]  # our own mark
         return cast("Callable[Concatenate[Any, Case, P], None]", run)
 
     return decorate
@@ -245,7 +245,7 @@ async def call(hook: Callable[..., Awaitable[T] | T], *args: Any) -> T:
 
 def invalid() -> AbstractContextManager[object]:
     """Expect a ValueError, in whatever words: the contract names the type only."""
-    return pytest.raises(ValueError)  # noqa: PT011
+    return pytest.raises(ValueError)  # noqa: PT011  # as it says
 
 
 class Base:
