@@ -52,3 +52,23 @@ def test_ids_are_unique_and_sort_by_birth():
     stamps = [made[:13] for made in ids]
     assert stamps == sorted(stamps)
     assert all(made[14] == "7" and made[19] in "89ab" for made in ids)
+
+
+@pytest.mark.parametrize("value", [{"b": [object()]}, {"b": [(1, 2)]}, {"b": [b"bytes"]}])
+def test_an_unknown_field_that_is_not_json_is_refused_with_its_path(value):
+    """Said of the field when the item is made, with where in it."""
+    with pytest.raises(ValidationError, match=r"cite\n +input was not a valid JSON value .*b.*0"):
+        TextPart(text="a", cite=value)
+
+
+def test_an_unknown_field_is_kept_as_it_was_given():
+    """What its giver changes later is not changed in the item."""
+    cite = {"a": [1, None, "s", 2.5, True]}
+    part = TextPart(text="a", cite=cite)
+    cite["a"].append(2)
+    assert part.model_extra == {"cite": {"a": [1, None, "s", 2.5, True]}}
+
+
+def test_items_have_a_json_schema():
+    """Web frameworks ask for it; unknown fields may be anything."""
+    assert Message.model_json_schema()["additionalProperties"] == {}
