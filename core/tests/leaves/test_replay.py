@@ -1,5 +1,6 @@
 """Replay: where calls stand, what policies send, what it costs."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,8 @@ from turnkeep.prices import PriceRow, price_row, price_rows
 from turnkeep.replay.policies import Everything, TutorialWindow, parse_policy
 from turnkeep.replay.recording import Recording
 from turnkeep.replay.report import as_json
-from turnkeep.replay.run import Terms, replay, total
+from turnkeep.replay.run import replay, total
+from turnkeep.replay.terms import Terms
 
 FREE = PriceRow("free", write=1, read=0.1, output=5, minimum=0, step=1, lifetime=10, lookback=20)
 
@@ -45,7 +47,8 @@ def result(number):
 
 
 def recording(*items):
-    return Recording("r", list(items), [ToolDefinition(name="look")], "Be brief.")
+    made = Recording.of_items("r", items, [ToolDefinition(name="look")])
+    return replace(made, instructions="Be brief.")
 
 
 LONG = recording(
@@ -67,10 +70,10 @@ def test_calls_stand_before_each_run_of_the_assistant():
 
 
 @pytest.mark.parametrize("profile", PROFILE_NAMES)
-def test_everything_is_append_only_and_valid(profile):
+async def test_everything_is_append_only_and_valid(profile):
     """Each request begins with the whole one before it, so all of that is read from the cache."""
     requests = []
-    [[outcome]] = replay([LONG], [Everything()], terms(profile), requests.append)
+    [[outcome]] = await replay([LONG], [Everything()], terms(profile), requests.append)
     assert (outcome.invalid, outcome.requests) == (0, len(LONG.calls))
     for before, after in pairwise(requests):
         strip = [[_bare(m) for m in r["messages"]] for r in (before, after)]
@@ -85,9 +88,9 @@ def _bare(value):
 
 
 @pytest.mark.parametrize("profile", PROFILE_NAMES)
-def test_the_tutorials_window_leaves_orphans(profile):
+async def test_the_tutorials_window_leaves_orphans(profile):
     """The first user message and the last items, wherever that cuts; the checker sees it."""
-    [[outcome]] = replay([LONG], [TutorialWindow(3)], terms(profile))
+    [[outcome]] = await replay([LONG], [TutorialWindow(3)], terms(profile))
     assert outcome.invalid > 0
     assert "R1" in outcome.violations
 
@@ -99,10 +102,10 @@ def test_the_window_is_the_tutorials():
     assert TutorialWindow(2)._window([said("a")] * 5) == [said("a")] * 5
 
 
-def test_tokens_are_those_of_the_request():
+async def test_tokens_are_those_of_the_request():
     """Texts are counted once each, structure is told apart."""
     requests = []
-    [[outcome]] = replay(
+    [[outcome]] = await replay(
         [recording(user("12345"), said())], [Everything()], terms(), requests.append
     )
     [request] = requests
@@ -111,14 +114,14 @@ def test_tokens_are_those_of_the_request():
     assert outcome.tokens_sent == request["tokens"] == outcome.peak_tokens
 
 
-def test_cost_adds_up():
+async def test_cost_adds_up():
     """Written once, read ever after: by hand for two calls."""
-    [[outcome]] = replay(
+    [[outcome]] = await replay(
         [recording(user("q" * 50), said("a" * 30), user("r" * 20), said())], [Everything()], terms()
     )
     first, second = [], []
     sent = []
-    replay(
+    await replay(
         [recording(user("q" * 50), said("a" * 30), user("r" * 20), said())],
         [Everything()],
         terms(),
@@ -128,26 +131,25 @@ def test_cost_adds_up():
     assert outcome.cost == pytest.approx(first + 0.1 * first + (second - first))
 
 
-def test_a_cold_cache_reads_nothing():
+async def test_a_cold_cache_reads_nothing():
     """Time before a user's message outlives a short cache."""
-    warm = replay([LONG], [Everything()], terms())[0][0]
-    cold = replay([LONG], [Everything()], terms(idle_before_user=11))[0][0]
+    warm = (await replay([LONG], [Everything()], terms()))[0][0]
+    cold = (await replay([LONG], [Everything()], terms(idle_before_user=11)))[0][0]
     assert cold.cached_tokens < warm.cached_tokens
-    assert (
-        replay([LONG], [Everything()], terms(idle_before_user=10))[0][0].cached_tokens
-        == warm.cached_tokens
-    )
+    assert (await replay([LONG], [Everything()], terms(idle_before_user=10)))[0][
+        0
+    ].cached_tokens == warm.cached_tokens
 
 
-def test_without_a_cache_every_token_costs_one():
+async def test_without_a_cache_every_token_costs_one():
     """The row no-cache reads nothing and costs what was sent."""
-    [[outcome]] = replay([LONG], [Everything()], terms(price=price_row("no-cache")))
+    [[outcome]] = await replay([LONG], [Everything()], terms(price=price_row("no-cache")))
     assert (outcome.cached_tokens, outcome.cost) == (0, outcome.tokens_sent)
 
 
-def test_a_prefix_below_the_minimum_is_not_cached():
+async def test_a_prefix_below_the_minimum_is_not_cached():
     """Short requests are billed plain."""
-    [[outcome]] = replay(
+    [[outcome]] = await replay(
         [recording(user(), said(), user(), said())],
         [Everything()],
         terms(price=price_row("anthropic-5m")),
@@ -155,10 +157,10 @@ def test_a_prefix_below_the_minimum_is_not_cached():
     assert (outcome.cached_tokens, outcome.cost) == (0, outcome.tokens_sent)
 
 
-def test_costs_are_relative_to_everything():
+async def test_costs_are_relative_to_everything():
     """Policies and sessions have one row each, with the same keys."""
     twice = [LONG, recording(user(), said())]
-    played = replay(twice, [Everything(), TutorialWindow(4)], terms())
+    played = await replay(twice, [Everything(), TutorialWindow(4)], terms())
     report = as_json(played, played[0], terms())
     assert [row["policy"] for row in report["policies"]] == [
         "none",
@@ -211,12 +213,17 @@ def test_price_rows_are_complete():
         price_row("anthropic-5")
 
 
-def test_tools_that_are_inferred_are_weighed_like_declared_ones():
+async def test_tools_that_are_inferred_are_weighed_like_declared_ones():
     """An Anthropic request without declared tools costs what the same with them costs."""
     items = [user(), call(1), result(1), said()]
     sent = {}
     for tools in ([], [ToolDefinition(name="look", parameters={})]):
         requests = []
-        replay([Recording("r", items, tools)], [Everything()], terms("anthropic"), requests.append)
+        await replay(
+            [Recording.of_items("r", items, tools)],
+            [Everything()],
+            terms("anthropic"),
+            requests.append,
+        )
         sent[bool(tools)] = requests[1]["tokens"]
     assert sent[False] >= sent[True]

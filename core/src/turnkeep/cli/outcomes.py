@@ -7,7 +7,8 @@ from typing import Final
 
 from turnkeep.cli.table import table
 from turnkeep.replay.report import relative_cost
-from turnkeep.replay.run import Outcome, Terms, total
+from turnkeep.replay.run import Outcome, total
+from turnkeep.replay.terms import Terms
 
 RULES: Final[Mapping[str, str]] = {
     "R1": "R1 a result without its call",

@@ -55,10 +55,10 @@ def _run(args: argparse.Namespace) -> int:
 
 async def _replay(args: argparse.Namespace) -> int:
     async with chosen_counter(args) as counter:
-        return _play(args, counter)
+        return await _play(args, counter)
 
 
-def _play(args: argparse.Namespace, counter: TokenCounter) -> int:
+async def _play(args: argparse.Namespace, counter: TokenCounter) -> int:
     import json
     from contextlib import ExitStack
 
@@ -71,7 +71,8 @@ def _play(args: argparse.Namespace, counter: TokenCounter) -> int:
     from turnkeep.replay.policies import Everything, parse_policy
     from turnkeep.replay.recording import read_recordings
     from turnkeep.replay.report import as_json
-    from turnkeep.replay.run import Terms, replay
+    from turnkeep.replay.run import replay
+    from turnkeep.replay.terms import Terms
 
     policies = [parse_policy(text) for text in args.policy or ["none"]]
     try:
@@ -94,12 +95,12 @@ def _play(args: argparse.Namespace, counter: TokenCounter) -> int:
             def sink(request: dict[str, Any]) -> None:
                 out.write(json.dumps(request, ensure_ascii=False) + "\n")
 
-        played = replay(recordings, policies, terms, sink)
+        played = await replay(recordings, policies, terms, sink)
     labels = [policy.label for policy in policies]
     if Everything.label in labels:
         everything = played[labels.index(Everything.label)]
     else:
-        [everything] = replay(recordings, [Everything()], terms)
+        [everything] = await replay(recordings, [Everything()], terms)
     if args.format == "json":
         json.dump(as_json(played, everything, terms), sys.stdout, indent=2)
         print()

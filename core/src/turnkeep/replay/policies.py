@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
 from turnkeep.content import Item, Message
 from turnkeep.errors import ConfigError
-from turnkeep.formats.profile import Profile, WireMessage, leading_run
+from turnkeep.formats.profile import WireMessage, leading_run
 from turnkeep.optimize.steps import StepBuilder
 from turnkeep.replay.recording import Recording
+from turnkeep.replay.terms import Terms
 
 
 class Outgoing(NamedTuple):
     """One model call's messages.
 
-    `leading` are the system messages before all others; `repairs` counts what had to be repaired
-    since the call before. `checkpoint`: this is the first request on a rewritten context.
+    `leading` are the system messages before all others; `repairs` counts what was repaired so far.
+    `checkpoint`: this is the first request on a rewritten context, and `report` says how it came to
+    be. `stable` is how many of the messages a checkpoint holds. `overflow`: nothing can be sent, as
+    this sentence explains; the messages are then what would have been too much.
+    `limit` is what they had to fit, in tokens.
     """
 
     leading: list[Message]
     messages: list[WireMessage]
     repairs: int
     checkpoint: bool = False
+    report: Mapping[str, Any] | None = None
+    stable: int = 0
+    overflow: str | None = None
+    limit: int | None = None
 
 
 class Policy(Protocol):
@@ -33,7 +41,7 @@ class Policy(Protocol):
     def label(self) -> str:
         """The policy as it was asked for."""
 
-    def play(self, recording: Recording, profile: Profile) -> Iterator[Outgoing]:
+    def play(self, recording: Recording, terms: Terms) -> AsyncIterator[Outgoing]:
         """Yield the messages of each model call, in order."""
 
 
@@ -42,9 +50,9 @@ class Everything:
 
     label: Final = "none"
 
-    def play(self, recording: Recording, profile: Profile) -> Iterator[Outgoing]:
+    async def play(self, recording: Recording, terms: Terms) -> AsyncIterator[Outgoing]:
         """Yield all messages so far. Closed steps keep their rendering from call to call."""
-        builder = StepBuilder(profile, tools=recording.tools)
+        builder = StepBuilder(terms.profile, tools=recording.tools)
         fed = repaired = done = 0
         closed: list[WireMessage] = []
         leading: list[Message] = []
@@ -80,12 +88,12 @@ class TutorialWindow:
         """The policy with its window."""
         return f"tutorial-window:window_size={self.window_size}"
 
-    def play(self, recording: Recording, profile: Profile) -> Iterator[Outgoing]:
+    async def play(self, recording: Recording, terms: Terms) -> AsyncIterator[Outgoing]:
         """Yield the windowed messages of each call."""
         leading = leading_run(recording.items)
         for place in recording.calls:
             contents = self._window(recording.items[len(leading) : place])
-            yield Outgoing(leading, profile.render(contents), 0)
+            yield Outgoing(leading, terms.profile.render(contents), 0)
 
     def _window(self, contents: Sequence[Item]) -> list[Item]:
         for place, item in enumerate(contents):

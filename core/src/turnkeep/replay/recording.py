@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
-from turnkeep.content import Item, Message, ToolDefinition
-from turnkeep.context import Context
+from turnkeep.content import Item, Message, Ref, ToolDefinition
+from turnkeep.context import Context, Entry
 from turnkeep.formats.jsonl import SessionFile
 from turnkeep.formats.profile import side_of
 from turnkeep.transfer import read_file, tools_of
@@ -15,12 +16,25 @@ from turnkeep.transfer import read_file, tools_of
 
 @dataclass(frozen=True)
 class Recording:
-    """One session to replay."""
+    """One session to replay; `entries` are its items with their identity in the log."""
 
     session_id: str
-    items: list[Item]
+    entries: list[Entry]
     tools: list[ToolDefinition]
     instructions: str = ""
+
+    @classmethod
+    def of_items(
+        cls, session_id: str, items: Iterable[Item], tools: Iterable[ToolDefinition] = ()
+    ) -> Self:
+        """Make a recording in which each item is an event of its own."""
+        placed = [Entry(Ref(seq, 0), item) for seq, item in enumerate(items, 1)]
+        return cls(session_id, placed, list(tools))
+
+    @cached_property
+    def items(self) -> list[Item]:
+        """What was said, in order."""
+        return [entry.item for entry in self.entries]
 
     @cached_property
     def calls(self) -> list[int]:
@@ -55,7 +69,7 @@ def _recording(session: SessionFile, name: str) -> Recording:
     instructions = session.header.get("instructions")
     return Recording(
         session_id=session.session_id,
-        items=Context(session.events).items,
+        entries=Context(session.events).entries,
         tools=tools_of(session.header, f"{name}: session {session.session_id!r}"),
         instructions=instructions if isinstance(instructions, str) else "",
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from turnkeep.replay.run import Outcome, Terms, total
+from turnkeep.replay.run import Outcome, total
+from turnkeep.replay.terms import Terms
 
 
 def as_json(

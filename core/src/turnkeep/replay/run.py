@@ -8,24 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from turnkeep.content import ToolDefinition
-from turnkeep.formats.profile import Profile, Violation
+from turnkeep.formats.profile import Violation
 from turnkeep.prices import PriceRow
 from turnkeep.replay.cache import CacheUse, Sent, use_of_cache
 from turnkeep.replay.policies import Policy
 from turnkeep.replay.recording import Recording
+from turnkeep.replay.terms import Terms
 from turnkeep.replay.weigh import Scales, Weight
-from turnkeep.tokens.counter import TokenCounter
-
-
-@dataclass(frozen=True)
-class Terms:
-    """Under which terms requests are made and priced."""
-
-    profile: Profile
-    price: PriceRow
-    counter: TokenCounter
-    idle_before_user: float = 0.0
-    """Seconds that pass before each message of a user: a cache may forget meanwhile."""
 
 
 @dataclass
@@ -86,7 +75,7 @@ Sink = Callable[[dict[str, Any]], None]
 """Takes one request as `--requests` writes it."""
 
 
-def play(
+async def play(
     recording: Recording,
     policy: Policy,
     terms: Terms,
@@ -100,11 +89,18 @@ def play(
     tools = profile.tools(recording.tools)
     tool_weight = scales.countable(profile.tool_texts(recording.tools))
     before: Sent | None = None
-    for call, outgoing in enumerate(policy.play(recording, profile)):
+    call = -1
+    async for outgoing in policy.play(recording, terms):
+        call += 1
         system, first = profile.system(recording.instructions, outgoing.leading)
         messages = [*first, *outgoing.messages]
+        stable = len(first) + outgoing.stable if outgoing.stable else 0
         body = profile.payload(
-            messages=messages, system=system, tools=tools, session_id=recording.session_id
+            messages=messages,
+            system=system,
+            tools=tools,
+            session_id=recording.session_id,
+            stable=stable,
         )
         declared = tools
         if not tools and (declared := profile.inferred_tools(messages)):
@@ -116,7 +112,7 @@ def play(
             profile.request_overhead + tool_weight.tokens + head.tokens,
             profile.request_overhead + tool_weight.overhead + head.overhead,
         )
-        marks = profile.breakpoints(declared, system, messages)
+        marks = profile.breakpoints(declared, system, messages, stable=stable)
         sent = Sent(
             head=(declared, system or []),
             head_tokens=fixed.tokens,
@@ -130,6 +126,10 @@ def play(
         before = sent
         outcome.take(sent.total, use, terms.price, profile.check(body))
         outcome.checkpoints += outgoing.checkpoint
+        outcome.overflows += outgoing.overflow is not None
+        outcome.over_budget += (
+            outgoing.overflow is None and outgoing.limit is not None and sent.total > outgoing.limit
+        )
         outcome.repairs = outgoing.repairs
         if sink is not None:
             sink(
@@ -144,7 +144,7 @@ def play(
                     "system": _first_of(body, "system", "instructions", "systemInstruction"),
                     "tools": body.get("tools", []),
                     "messages": _first_of(body, "messages", "input", "contents"),
-                    "overflow": None,
+                    "overflow": outgoing.overflow,
                 }
             )
     scales.forget_messages()
@@ -157,7 +157,7 @@ def _first_of(body: dict[str, Any], *names: str) -> Any:
     return next((body[name] for name in names if name in body), None)
 
 
-def replay(
+async def replay(
     recordings: Sequence[Recording],
     policies: Sequence[Policy],
     terms: Terms,
@@ -166,7 +166,7 @@ def replay(
     """Play all recordings under each policy: a list a policy, in it an outcome a recording."""
     scales = Scales(terms.counter)
     return [
-        [play(recording, policy, terms, scales, sink) for recording in recordings]
+        [await play(recording, policy, terms, scales, sink) for recording in recordings]
         for policy in policies
     ]
 
