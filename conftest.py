@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,25 @@ def transcripts() -> list[Path]:
     if not found:
         pytest.skip("needs the recorded transcripts in ../shared/data/transcripts")
     return found
+
+
+@pytest.fixture
+def work() -> Callable[[Callable[[], object]], int]:
+    """Give a measure of work that no clock and no neighbour can disturb: the calls made."""
+
+    def measure(action: Callable[[], object]) -> int:
+        calls = 0
+
+        def count(_frame: object, event: str, _arg: object) -> None:
+            nonlocal calls
+            calls += event in ("call", "c_call")
+
+        before = sys.getprofile()
+        sys.setprofile(count)
+        try:
+            action()
+        finally:
+            sys.setprofile(before)
+        return calls
+
+    return measure
