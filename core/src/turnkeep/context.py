@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, NamedTuple
+
+from pydantic import JsonValue
 
 from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult, Usage
-from turnkeep.events import Checkpoint, Decision, Event, Retract
+from turnkeep.events import Checkpoint, Decision, Event, Form, Retract
 from turnkeep.history import standing
 
 
 class Entry(NamedTuple):
-    """An item and where in the log it comes from."""
+    """An item, where in the log it comes from, and in which form it stands in the context."""
 
     ref: Ref
     item: Item
+    form: Form = "whole"
+
+
+Arrival = Callable[[Ref, Item], Item]
+"""Gives the form in which an item enters a context: itself, or a shorter one."""
+_NOTHING: Final[Mapping[str, JsonValue]] = {}
 
 
 class Context:
@@ -23,10 +31,15 @@ class Context:
     `base` is the seq of the checkpoint that counts (0: none): any other one was voided by a later
     retraction and is passed over. Items of partial events are left out. An event that goes back to
     an earlier one cannot be added: what stood then is known only from the whole, so build anew.
+    `arrival` shortens items that are too long for a context as they come in; the log keeps them.
     """
 
-    def __init__(self, events: Iterable[Event] = (), *, base: int = 0) -> None:
+    def __init__(
+        self, events: Iterable[Event] = (), *, base: int = 0, arrival: Arrival | None = None
+    ) -> None:
         self.base = base
+        self.memory = _NOTHING
+        """What the steps of the pipeline noted in the checkpoint that counts."""
         self.items: list[Item] = []
         """What stands, in order. Do not change the list."""
         self.decisions: dict[Ref, Decision] = {}
@@ -35,6 +48,9 @@ class Context:
         # Two plain numbers an item: an object each would be the collector's to walk, for ever.
         self._seqs: list[int] = []
         self._indexes: list[int] = []
+        self._forms: dict[Ref, Form] = {}
+        """Of the items that are not whole."""
+        self._arrival = arrival
         for event in standing(list(events)):
             self._take_in(event)
 
@@ -48,6 +64,19 @@ class Context:
         assert type(event) is not Retract, "build the context anew"
         self._take_in(event)
 
+    def take(self, ref: Ref, item: Item) -> None:
+        """Take in a single item that stands somewhere in a log."""
+        self.items.append(item)
+        self._seqs.append(ref.seq)
+        self._indexes.append(ref.index)
+        if self._arrival is not None:
+            self._shorten(ref.seq, 1, self._arrival)
+
+    def rebase(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint that has just been stored; the list of items is a new one."""
+        self.base = checkpoint.seq or 0
+        self._take_in(checkpoint)
+
     def _take_in(self, event: Event) -> None:
         seq = event.seq or 0
         if type(event) is Event:
@@ -58,16 +87,32 @@ class Context:
                 size = len(event.content)
                 self._seqs += [seq] * size
                 self._indexes += range(size)
+                if self._arrival is not None:
+                    self._shorten(seq, size, self._arrival)
         elif isinstance(event, Checkpoint):
             if seq == self.base:
                 self.items = [placed.item for placed in event.contents]
                 self._seqs = [placed.seq for placed in event.contents]
                 self._indexes = [placed.index for placed in event.contents]
+                self._forms = {
+                    Ref(placed.seq, placed.index): placed.form
+                    for placed in event.contents
+                    if placed.form != "whole"
+                }
+                self.memory = event.memory
                 self.decisions = {decision.call: decision for decision in event.decisions}
         elif isinstance(event, Retract) and event.items:
             self._take_back(set(event.items))
         elif isinstance(event, Decision):
             self.decisions[event.call] = event
+
+    def _shorten(self, seq: int, size: int, arrival: Arrival) -> None:
+        for place in range(len(self.items) - size, len(self.items)):
+            ref, item = Ref(seq, self._indexes[place]), self.items[place]
+            shorter = arrival(ref, item)
+            if shorter is not item:
+                self.items[place] = shorter
+                self._forms[ref] = "cut"
 
     def place_of(self, seq: int) -> int:
         """Give the place of the first item of event `seq` or a later one, from the end back."""
@@ -85,7 +130,8 @@ class Context:
         self.items[place] = item
 
     def _entry(self, place: int) -> Entry:
-        return Entry(Ref(self._seqs[place], self._indexes[place]), self.items[place])
+        ref = Ref(self._seqs[place], self._indexes[place])
+        return Entry(ref, self.items[place], self._forms.get(ref, "whole"))
 
     def _take_back(self, gone: set[Ref]) -> None:
         if self.last_usage is not None and min(gone).seq <= self.last_usage[0]:

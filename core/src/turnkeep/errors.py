@@ -107,3 +107,31 @@ class PendingApproval(TurnkeepError):
         )
         self.session_id = session_id
         self.calls = calls
+
+
+class ContextOverflow(TurnkeepError):
+    """A request cannot be made to fit. Nothing was sent, and nothing is lost.
+
+    `limit` and `tokens` are as our counter counts; `floor` names what nothing can shrink further,
+    each with its tokens.
+    """
+
+    def __init__(
+        self, limit: int, tokens: int, floor: list[tuple[str, int]], session_id: str | None = None
+    ) -> None:
+        parts = sorted(floor, key=lambda part: -part[1])[:_FLOOR_SHOWN]
+        said = ", ".join(f"{what}: {size:,}" for what, size in parts)
+        rest = len(floor) - len(parts)
+        which = "the request" if session_id is None else f"the request of session {session_id!r}"
+        super().__init__(
+            f"{which} has {tokens:,} tokens where {limit:,} fit, and nothing of it can be made "
+            f"smaller: {said}{f', and {rest} smaller parts' if rest > 0 else ''}. Raise [context] "
+            "max_tokens, lower reserve, shorten the instructions or the tools, or unpin something"
+        )
+        self.limit = limit
+        self.tokens = tokens
+        self.floor = floor
+        self.session_id = session_id
+
+
+_FLOOR_SHOWN = 6

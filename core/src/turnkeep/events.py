@@ -132,19 +132,26 @@ class Retract(Event):
         return self
 
 
+Form: TypeAlias = Literal["whole", "cut", "stub", "cover"]
+"""How an item stands in a context: as in the log; shortened when it arrived; shortened later; or a
+text in place of several items, with the origin of the first."""
+
+
 class Placed(Model):
     """An item in a checkpoint with its origin in the log."""
 
     seq: int
     index: int
     item: Item
+    form: Form = "whole"
 
 
 class Checkpoint(Event):
     """Its contents stand for everything before it, so that no request needs an older event.
 
     `decisions` are those on its calls; `previous` is the seq of the checkpoint before it, 0 if
-    none; `report` says why and at what price the context was rewritten.
+    none; `report` says why and at what price the context was rewritten; `memory` is what each step
+    of the pipeline noted for its next run, by the step's name.
     """
 
     type: Literal["checkpoint"] = "checkpoint"  # type: ignore[assignment]  # narrows the tag
@@ -152,6 +159,7 @@ class Checkpoint(Event):
     decisions: list[Decision] = Field(default_factory=list)
     previous: int = 0
     report: dict[str, JsonValue] = Field(default_factory=dict)
+    memory: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class Tombstone(Event):

@@ -10,7 +10,7 @@ from turnkeep.formats import get_profile
 from turnkeep.formats.profile import Profile, Wire, WireMessage
 from turnkeep.optimize.steps import Repair
 from turnkeep.sizing import Counted, Size, guess
-from turnkeep.tally import Snapshot, Tally, Way, Weight, weigh
+from turnkeep.tally import Snapshot, Tally, Way, Weight, fixed_weight
 from turnkeep.tokens.counter import TokenCounter, counter_for
 from turnkeep.tokens.formulas import formula_for
 
@@ -177,27 +177,13 @@ class PreparedRequest:
             self.request.instructions,
             first.items[: first.leading],  # type: ignore[arg-type]  # the leading items are messages
         )
-        fixed = self._fixed(way, system, leading)
+        fixed = fixed_weight(way, system, leading, self.request.tool_choice)
         whole = fixed.expected + snapshot.weight.expected
         counted = Counted(whole, fixed.expected, way.form)
         size = None if self._size_of is None else self._size_of(counted)
         tools = profile.tools(way.tools)
         return _Wire(
             profile, system, leading, tools, fixed, snapshot, counted, size or guess(whole)
-        )
-
-    def _fixed(self, way: Way, system: list[Wire] | None, leading: Sequence[WireMessage]) -> Weight:
-        """Weigh what every request of the conversation begins with."""
-        profile, formula, count = way.profile, way.formula, way.counter.count_texts
-        tools = profile.tool_texts(way.tools)
-        said = profile.system_texts(system)
-        texts = sum(count(said.texts))
-        rendered = formula.tools(way.tools, count, way.model, self.request.tool_choice)
-        return (
-            Weight(profile.request_overhead, profile.request_overhead, formula.priming)
-            + Weight(sum(count(tools.texts)) + tools.overhead, tools.overhead, rendered)
-            + Weight(texts + said.overhead, said.overhead, texts + formula.system(said.texts))
-            + weigh(leading, way)
         )
 
 

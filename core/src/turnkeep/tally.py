@@ -12,8 +12,10 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from pydantic import JsonValue
+
 from turnkeep.content import Item, ToolDefinition
-from turnkeep.formats.profile import Profile, WireMessage
+from turnkeep.formats.profile import Profile, Wire, WireMessage
 from turnkeep.optimize.steps import Repair, Step, StepBuilder
 from turnkeep.tokens.counter import TokenCounter
 from turnkeep.tokens.formulas import Formula
@@ -191,3 +193,23 @@ def weigh(messages: Sequence[WireMessage], way: Way) -> Weight:
     overhead = sum(message.overhead for message in messages)
     frames = sum(way.formula.frame(message.body, way.model) for message in messages)
     return Weight(said + overhead, overhead, said + frames)
+
+
+def fixed_weight(
+    way: Way,
+    system: list[Wire] | None,
+    leading: Sequence[WireMessage],
+    tool_choice: JsonValue = None,
+) -> Weight:
+    """Weigh what every request of a conversation begins with: system text and tools."""
+    profile, formula, count = way.profile, way.formula, way.counter.count_texts
+    tools = profile.tool_texts(way.tools)
+    said = profile.system_texts(system)
+    texts = sum(count(said.texts))
+    rendered = formula.tools(way.tools, count, way.model, tool_choice)
+    return (
+        Weight(profile.request_overhead, profile.request_overhead, formula.priming)
+        + Weight(sum(count(tools.texts)) + tools.overhead, tools.overhead, rendered)
+        + Weight(texts + said.overhead, said.overhead, texts + formula.system(said.texts))
+        + weigh(leading, way)
+    )

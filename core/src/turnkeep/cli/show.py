@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from turnkeep.cli.table import local_time, printable
 from turnkeep.content import (
@@ -10,12 +11,12 @@ from turnkeep.content import (
     Message,
     Opaque,
     Reasoning,
-    Ref,
     ToolCall,
     compact_json,
     message_text,
     result_text,
 )
+from turnkeep.context import Entry
 from turnkeep.events import Checkpoint, Decision, Event, Retract, Tombstone
 from turnkeep.session import SessionInfo
 
@@ -35,9 +36,19 @@ def describe_session(info: SessionInfo, *, at: int | None = None) -> str:
     return words if at is None else f"{words}; as it was after event {at}"
 
 
-def describe_entry(ref: Ref, item: Item, *, full: bool = False) -> Iterator[str]:
+_FORMS: Final = {
+    "cut": "shortened as it came in",
+    "stub": "shortened",
+    "cover": "in place of others",
+}
+
+
+def describe_entry(entry: Entry, *, full: bool = False) -> Iterator[str]:
     """Write an item of a context as a line that begins with its identity, SEQ.INDEX."""
+    ref, item, form = entry
     head, text = _describe(item)
+    if form != "whole":
+        head = f"{head} ({_FORMS[form]})"
     shown = printable(text, keep="\n\t") if full else _cut(text)
     yield f"{f'{ref.seq}.{ref.index}':>7} {printable(head)} {shown}".rstrip()
 

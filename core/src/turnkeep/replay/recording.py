@@ -67,6 +67,9 @@ def read_recordings(names: Iterable[str]) -> Iterator[Recording]:
 def _recording(session: SessionFile, name: str) -> Recording:
     # Checkpoints belong to the policy that made them: a replay starts from what was said.
     instructions = session.header.get("instructions")
+    for seq, event in enumerate(session.events, 1):
+        if event.seq is None:  # as it will be once it is imported
+            event.stored_as(seq)
     return Recording(
         session_id=session.session_id,
         entries=Context(session.events).entries,

@@ -80,8 +80,13 @@ async def _show(args: argparse.Namespace, keep: Keeper) -> int:
             said["log"] = [{"seq": event.seq, **event.model_dump(mode="json")} for event in events]
         else:
             said["context"] = [
-                {"seq": ref.seq, "index": ref.index, "item": item.model_dump(mode="json")}
-                for ref, item in entries
+                {
+                    "seq": entry.ref.seq,
+                    "index": entry.ref.index,
+                    "form": entry.form,
+                    "item": entry.item.model_dump(mode="json"),
+                }
+                for entry in entries
             ]
         print(json.dumps(said, indent=2))
         return 0
@@ -89,7 +94,7 @@ async def _show(args: argparse.Namespace, keep: Keeper) -> int:
     if entries is None:
         lines = (line for event in events for line in describe_event(event, full=args.full))
     else:
-        lines = (line for entry in entries for line in describe_entry(*entry, full=args.full))
+        lines = (line for entry in entries for line in describe_entry(entry, full=args.full))
     for line in lines:
         print(line)
     return 0

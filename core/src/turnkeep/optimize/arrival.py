@@ -1,0 +1,45 @@
+"""Arrival: what is too long for a context is shortened as it enters, before anything caches it.
+
+That is the one moment at which shortening costs nothing of a provider's prompt cache. The log keeps
+the whole, and the text that stands for it says how it is read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from turnkeep.content import Item, Ref, ToolResult, result_text
+from turnkeep.optimize.recall import RECALL
+from turnkeep.optimize.shorten import to_tokens
+from turnkeep.tokens.counter import TokenCounter
+
+_BYTES: Final = 4
+"""Bytes of a character at most; no token is shorter than a byte."""
+
+
+class Arrivals:
+    """Shortens results above their tool's cap; `caps` holds those of single tools, 0 for none."""
+
+    def __init__(
+        self, counter: TokenCounter, *, cap: int, caps: Mapping[str, int] | None = None
+    ) -> None:
+        self._counter = counter
+        self._cap = cap
+        self._caps = dict(caps or {})
+
+    def __call__(self, ref: Ref, item: Item) -> Item:
+        """Give the form in which an item enters a context: itself unless it is too long."""
+        if type(item) is not ToolResult or item.name == RECALL:
+            return item  # what is recalled has a cap of its own
+        cap = self._caps.get(item.name, self._cap)
+        if cap <= 0:
+            return item
+        text = result_text(item)
+        if len(text) * _BYTES <= cap:
+            return item
+        shorter = to_tokens(text, cap, ref, self._counter.count_texts)
+        if shorter is text:
+            return item
+        media = [piece for piece in item.content if getattr(piece, "type", "text") != "text"]
+        return item.model_copy(update={"content": [shorter, *media]})

@@ -1,0 +1,151 @@
+"""`compact`: old results and arguments give way to their ends, or to a line of their tool's own."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from turnkeep.content import ToolCall, ToolResult, compact_json, result_text
+from turnkeep.context import Entry
+from turnkeep.optimize.edits import with_content
+from turnkeep.optimize.plan import Edit, Plan, Replace
+from turnkeep.optimize.recall import RECALL
+from turnkeep.optimize.shorten import ends, gap, strings
+from turnkeep.optimize.view import View
+
+FIELD: Final = 200
+"""Characters that an argument may bring into a template."""
+RECALLED_KEEP: Final = 2
+"""What was recalled counts as recent for so many times as long."""
+
+
+class CompactOptions(BaseModel):
+    """Which old results and arguments are shortened, and to what."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    keep_recent: int = Field(default=4, ge=0, description="Newest groups that are left as they are")
+    results: int = Field(default=150, ge=0, description="Tokens above which a result is shortened")
+    head: int = Field(default=150, ge=0, description="Characters kept of a result's beginning")
+    tail: int = Field(default=100, ge=0, description="Characters kept of a result's end")
+    arguments: int = Field(
+        default=300, ge=0, description="Characters above which a string in arguments is shortened"
+    )
+    argument_head: int = Field(default=200, ge=0, description="Characters kept of such a string")
+    keep_errors: bool = Field(default=False, description="Leave the results of errors as they are")
+    keep_tools: list[str] = Field(
+        default=[],
+        description="Tools left alone, such as those whose text is quoted word for word later",
+        examples=[["edit_file"]],
+    )
+    rules: dict[str, str] = Field(
+        default={},
+        description="What stands for a tool's old result; {name} is an argument of the call",
+        examples=[{"read_file": "File content from {file_path}. Re-read if needed."}],
+    )
+
+
+class Compact:
+    """Shortens results, oldest first, then arguments, until the target is reached."""
+
+    def __init__(self, options: CompactOptions) -> None:
+        self._options = options
+
+    async def plan(self, view: View) -> Plan | None:
+        """Give the edits (see `Optimizer`)."""
+        edits: list[Edit] = []
+        saved = 0
+        for replace, saving in self._candidates(view):
+            if view.tokens - saved <= view.target:
+                break
+            edits.append(replace)
+            saved += saving
+        return Plan(edits) if edits else None
+
+    def _candidates(self, view: View) -> Iterator[tuple[Replace, int]]:
+        """Yield what could be put in place of what, with the tokens that it saves."""
+        options = self._options
+        recent = view.before_recent(options.keep_recent)
+        long_ago = len(view.before_recent(options.keep_recent * RECALLED_KEEP))
+        entries = [
+            entry
+            for group in recent
+            for entry in view.entries_of(group)
+            if entry.form != "stub"
+            and entry.ref not in view.fixed
+            and getattr(entry.item, "name", None) not in options.keep_tools
+            and (getattr(entry.item, "name", "") != RECALL or group.number < long_ago)
+        ]
+        calls = _calls(view)
+        for shorten in (self._result, self._arguments):
+            for entry in entries:
+                content = shorten(entry, view, calls)
+                if content is None:
+                    continue
+                new = with_content(entry.item, content)
+                saving = view.weigh(entry.item) - view.weigh(new)
+                if saving > 0:
+                    yield Replace(entry, content), saving
+
+    def _result(self, entry: Entry, view: View, calls: Mapping[int, ToolCall]) -> Any:
+        item, options = entry.item, self._options
+        if type(item) is not ToolResult or view.weigh(item) <= options.results:
+            return None
+        if item.status == "error" and options.keep_errors:
+            return None
+        text = result_text(item)
+        rule = options.rules.get(item.name)
+        call = calls.get(id(item))
+        if rule is not None and call is not None:
+            filled = fill(rule, call.arguments)
+            if filled is not None:
+                return [f"{filled} {gap(len(text), entry.ref)}"]
+        media = sum(getattr(piece, "type", "text") != "text" for piece in item.content)
+        note = f"{media} pictures or files" if media else ""
+        shorter = ends(text, options.head, options.tail, entry.ref, note)
+        if shorter == text and media:
+            shorter = f"{text}\n{gap(0, entry.ref, note)}".strip()
+        return [shorter]
+
+    def _arguments(self, entry: Entry, view: View, calls: Mapping[int, ToolCall]) -> Any:  # noqa: ARG002
+        item, options = entry.item, self._options
+        if type(item) is not ToolCall:
+            return None
+        shorter = strings(item.arguments, options.arguments, options.argument_head, entry.ref)
+        return None if shorter == item.arguments else shorter
+
+
+def _calls(view: View) -> dict[int, ToolCall]:
+    """Give the call of each result, by the result's identity."""
+    found: dict[int, ToolCall] = {}
+    waiting: dict[str, ToolCall] = {}
+    for entry in view.entries:
+        item = entry.item
+        if type(item) is ToolCall:
+            waiting[item.tool_call_id] = item
+        elif type(item) is ToolResult and item.tool_call_id in waiting:
+            found[id(item)] = waiting[item.tool_call_id]
+    return found
+
+
+def fill(template: str, arguments: Mapping[str, Any]) -> str | None:
+    """Fill a template with a call's arguments; None where one is missing.
+
+    Only plain names are understood: a template cannot reach into objects, and what an argument
+    brings along is cut and set in one line.
+    """
+    texts: list[str] = []
+    for literal, name, spec, conversion in string.Formatter().parse(template):
+        texts.append(literal)
+        if name is None:
+            continue
+        if name not in arguments or spec or conversion:
+            return None
+        value = arguments[name]
+        said = value if isinstance(value, str) else compact_json(value)
+        said = " ".join(said.split())
+        texts.append(said if len(said) <= FIELD else f"{said[:FIELD]}…")
+    return "".join(texts)

@@ -1,0 +1,115 @@
+"""Edits applied: a plan and a view make the entries of a smaller context, or a sentence why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult
+from turnkeep.context import Entry
+from turnkeep.formats.profile import is_blank
+from turnkeep.optimize.plan import Cover, Plan, Replace
+from turnkeep.optimize.view import View
+
+
+class BadEdit(Exception):
+    """An edit breaks a rule; its sentence goes into the report."""
+
+
+def apply(view: View, plan: Plan) -> list[Entry]:
+    """Give the entries that a plan leaves, all others shared. Raises BadEdit; costs O(entries)."""
+    places = {entry.ref: place for place, entry in enumerate(view.entries)}
+    replaced: dict[int, Entry] = {}
+    covered: dict[int, Cover] = {}
+    for edit in plan.edits:
+        if isinstance(edit, Replace):
+            place = places.get(edit.entry.ref, -1)
+            if place < 0 or view.entries[place] is not edit.entry:
+                raise BadEdit("it replaces an entry that is not in the view")
+            if place in replaced:
+                raise BadEdit(f"it replaces {_name(edit.entry.ref)} twice")
+            replaced[place] = _replaced(view, edit)
+        elif isinstance(edit, Cover):
+            for number in _covered(view, edit):
+                if number in covered:
+                    raise BadEdit(f"it covers group {number} twice")
+                covered[number] = edit
+        else:
+            raise BadEdit(f"{type(edit).__name__} is no edit; there are Replace and Cover")
+    entries: list[Entry] = []
+    for group in view.groups:
+        cover = covered.get(group.number)
+        if cover is None:
+            entries += [
+                replaced.get(place, view.entries[place])
+                for place in range(group.first, group.last + 1)
+            ]
+        elif cover.text is not None and group.number == cover.first.number:
+            text = Message(role="user", content=cover.text)
+            entries.append(Entry(view.entries[group.first].ref, text, "cover"))
+    return entries
+
+
+def _replaced(view: View, edit: Replace) -> Entry:
+    ref, item, form = edit.entry
+    name = _name(ref)
+    if ref in view.fixed:
+        raise BadEdit(f"it replaces {name}, which may not be touched")
+    new = with_content(item, edit.content)
+    if form == "cover":
+        raise BadEdit(f"it replaces {name}, which covers others; cover it again instead")
+    if view.weigh(new) >= view.weigh(item):
+        raise BadEdit(f"what it puts in place of {name} is not shorter")
+    return Entry(ref, new, "stub")
+
+
+def with_content(item: Item, content: Any) -> Item:
+    """Give an item of the same type with another content. Raises BadEdit where it does not fit."""
+    kind = type(item)
+    if kind is ToolCall:
+        if isinstance(content, Mapping):
+            return item.model_copy(update={"arguments": dict(content)})
+        raise BadEdit("the arguments of a call must stay an object")
+    if kind is ToolResult:
+        pieces = [content] if isinstance(content, str) else content
+        if isinstance(pieces, Sequence) and pieces and not all(map(_blank, pieces)):
+            return item.model_copy(update={"content": list(pieces)})
+        raise BadEdit("a result must not become empty")
+    if kind is Message:
+        if isinstance(content, str) and not is_blank(content):
+            return item.model_copy(update={"content": content})
+        if isinstance(content, list | tuple) and content and not all(map(_blank, content)):
+            return item.model_copy(update={"content": list(content)})
+        raise BadEdit("a message must not become empty")
+    raise BadEdit(f"{item.type} is a provider's own and cannot be replaced")
+
+
+def _blank(piece: Any) -> bool:
+    text = getattr(piece, "text", piece)
+    return isinstance(text, str) and is_blank(text)
+
+
+def _covered(view: View, edit: Cover) -> range:
+    groups = view.groups
+    for group in (edit.first, edit.last):
+        if not 0 <= group.number < len(groups) or groups[group.number] != group:
+            raise BadEdit("it covers a group that is not in the view")
+    numbers = range(edit.first.number, edit.last.number + 1)
+    if not numbers:
+        raise BadEdit("it covers a run that ends before it begins")
+    for number in numbers:
+        if groups[number].fixed:
+            raise BadEdit(f"it covers group {number}, which holds what may not be touched")
+        if groups[number].open:
+            raise BadEdit(f"it covers group {number}, a call of which still wants its result")
+    if edit.text is not None:
+        if not isinstance(edit.text, str) or is_blank(edit.text):
+            raise BadEdit("it covers with an empty text; None covers with nothing")
+        new = view.weigh(Message(role="user", content=edit.text))
+        if new >= sum(groups[number].tokens for number in numbers):
+            raise BadEdit("what it covers with is not shorter than what it covers")
+    return numbers
+
+
+def _name(ref: Ref) -> str:
+    return f"item {ref.seq}.{ref.index}"

@@ -1,0 +1,382 @@
+"""Engine: keeps a context within its limit by rare rewrites, each in one step, and tells of each.
+
+Between rewrites a context only grows, byte for byte, so a provider's cache of it stays valid. A
+rewrite runs the steps of the pipeline in order until the target is reached; each returns a plan,
+which is applied to a copy of the list (items are shared, never changed), checked, and counted.
+What comes out is stored as a checkpoint before any request is built on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from pydantic import JsonValue
+
+from turnkeep.content import Item, Message, Reasoning
+from turnkeep.context import Entry
+from turnkeep.errors import ContextOverflow
+from turnkeep.formats.profile import side_of
+from turnkeep.optimize import fit
+from turnkeep.optimize.checked import Checked, Scale
+from turnkeep.optimize.economy import LEAST_PROGRESS
+from turnkeep.optimize.edits import BadEdit, apply
+from turnkeep.optimize.plan import Optimizer, Plan
+from turnkeep.optimize.report import report_of
+from turnkeep.optimize.rules import ContextRules, Levels
+from turnkeep.optimize.view import View, groups_of
+from turnkeep.prices import PriceRow
+
+_logger = logging.getLogger("turnkeep")
+
+AGAIN: Final = 1.1
+"""After a try that gained nothing, the next one waits until the context has grown by a tenth."""
+_FITS: Final = 6
+"""How often `fit` corrects itself: its pieces are weighed alone, the request as a whole."""
+
+
+class Stage(NamedTuple):
+    """A step of the pipeline, opened."""
+
+    name: str
+    optimizer: Optimizer
+
+
+class Ask(NamedTuple):
+    """A request about to be made: how it is counted, and what is known of it.
+
+    `limit` is in tokens as our counter counts them. `fixed` are those of instructions and tools,
+    `tokens` those of the whole. `idle` are the seconds since the last request.
+    """
+
+    scale: Scale
+    limit: int
+    fixed: int
+    tokens: int
+    prices: PriceRow
+    idle: float = 0.0
+
+
+@dataclass
+class StepReport:
+    """What one step did: sizes in tokens, how many edits, or what was wrong with it."""
+
+    name: str
+    before: int
+    after: int
+    edits: int = 0
+    notes: Mapping[str, int | str] = field(default_factory=dict)
+    problem: str | None = None
+    seconds: float = 0.0
+
+
+class Rewrite(NamedTuple):
+    """A context rewritten: what a checkpoint stores."""
+
+    entries: list[Entry]
+    memory: dict[str, JsonValue]
+    report: dict[str, JsonValue]
+    tokens: int
+    waits: float
+    """What the next course begins with (see `Course.waits`)."""
+
+
+class Course:
+    """What the engine knows of one session between requests, kept up with what is new.
+
+    `prior` is what a call added before the last checkpoint, as that says.
+    """
+
+    def __init__(self, base: int = 0, memory: Mapping[str, JsonValue] | None = None) -> None:
+        self.waits = 0.0
+        """Tokens below which no further try is made."""
+        self.leading = 0
+        """Tokens of the system messages that stand before all else."""
+        self.thinking = False
+        """Whether the current turn holds reasoning."""
+        self._base = base
+        self._seen = 0
+        self._steps = 0
+        self._grown = 0
+        self._side: str = "input"
+        self._leads = True
+        match (memory or {}).get(ENGINE):
+            case {"growth": float() | int() as growth}:
+                self._prior = float(growth)
+            case _:
+                self._prior = 0.0
+
+    def follow(self, items: Sequence[Item], scale: Scale) -> None:
+        """Take in the items that are new; the first `base` are those of a checkpoint."""
+        for place in range(self._seen, len(items)):
+            item = items[place]
+            kind = type(item)
+            if kind is Message and item.role in ("system", "developer"):  # type: ignore[union-attr]
+                if self._leads:
+                    self.leading += scale.weigh(item)
+            else:
+                self._leads = False
+            if kind is Message and item.role == "user":  # type: ignore[union-attr]
+                self.thinking = False
+            elif kind is Reasoning and scale.replays(item):  # type: ignore[arg-type]
+                self.thinking = True
+            side = side_of(item)
+            if place >= self._base:
+                self._grown += scale.weigh(item)
+                self._steps += side == "assistant" and self._side != "assistant"
+            self._side = side
+        self._seen = len(items)
+
+    @property
+    def growth(self) -> float:
+        """Tokens that a call adds, on average; what was known before counts as some calls."""
+        known = _PRIOR if self._prior else 0
+        return (self._prior * known + self._grown) / max(known + self._steps, 1)
+
+
+ENGINE: Final = "engine"
+"""The name under which the engine keeps its own notes beside those of the steps."""
+_PRIOR: Final = 8
+
+
+class Engine:
+    """Rules and an opened pipeline; shared by all sessions of a keeper."""
+
+    def __init__(self, rules: ContextRules, stages: Sequence[Stage]) -> None:
+        self.rules = rules
+        self.stages = tuple(stages)
+
+    def reason(self, ask: Ask, course: Course) -> tuple[str | None, Levels]:
+        """Say why a rewrite is due (None if it is not), and where high and low water are."""
+        levels = self.rules.levels(
+            standing=min(ask.fixed + course.leading, ask.limit),
+            limit=ask.limit,
+            growth=course.growth,
+            prices=ask.prices,
+            bound=course.thinking and ask.scale.binds_thinking,
+        )
+        if ask.tokens > ask.limit:
+            return "limit", levels
+        if ask.tokens < course.waits:
+            return None, levels
+        if ask.tokens > levels.trigger:
+            return "trigger", levels
+        cold = ask.prices.read < 1 and ask.idle > ask.prices.lifetime
+        if cold and ask.tokens > (levels.target + levels.trigger) / 2:
+            return "cold", levels
+        return None, levels
+
+    async def rewrite(
+        self,
+        entries: Callable[[], Sequence[Entry]],
+        memory: Mapping[str, JsonValue],
+        ask: Ask,
+        course: Course,
+    ) -> Rewrite | None:
+        """Rewrite a context if it is time to, else give None; `course` has followed its items.
+
+        Raises ContextOverflow where the request cannot be made to fit.
+        """
+        reason, levels = self.reason(ask, course)
+        if reason is None:
+            return None
+        return await _Run(self, entries(), memory, ask, course, levels).play(reason)
+
+
+class _Run:
+    """One look at a context, and its rewriting if it comes to that."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        entries: Sequence[Entry],
+        memory: Mapping[str, JsonValue],
+        ask: Ask,
+        course: Course,
+        levels: Levels,
+    ) -> None:
+        self.engine = engine
+        self.course = course
+        self.levels = levels
+        self.ask = ask
+        self.before = entries
+        self.entries = list(entries)
+        self.memory = dict(memory)
+        self.tokens = ask.tokens
+        self.steps: list[StepReport] = []
+        self.groups, self.fixed, self.turn = groups_of(entries, ask.scale.weigh)
+        self.standing = min(ask.fixed + course.leading, ask.limit)
+
+    async def play(self, reason: str) -> Rewrite | None:
+        """Rewrite; None where that gains too little."""
+        began = time.perf_counter()
+        ask, course = self.ask, self.course
+        checked = await self._pipeline()
+        if self.tokens > ask.limit:
+            checked = self._fit()
+        saved = ask.tokens - self.tokens
+        least = LEAST_PROGRESS * (ask.limit - self.standing)
+        if self.entries == list(self.before) or (reason != "limit" and saved < least):
+            course.waits = ask.tokens * AGAIN
+            return None
+        waits = self.tokens * AGAIN if any(step.problem for step in self.steps) else 0.0
+        report = report_of(
+            reason=reason,
+            ask=ask,
+            levels=self.levels,
+            growth=course.growth,
+            steps=self.steps,
+            before=self.before,
+            after=self.entries,
+            tokens=self.tokens,
+            repairs=checked.repairs,
+            seconds=time.perf_counter() - began,
+        )
+        self.memory[ENGINE] = {"growth": round(course.growth, 1)}
+        return Rewrite(self.entries, self.memory, report, self.tokens, waits)
+
+    async def _pipeline(self) -> Checked:
+        """Run the steps; if what they leave breaks a rule, again, checking after each."""
+        start, memory, tokens = self.entries, dict(self.memory), self.tokens
+        self._without_reasoning()
+        before = self.ask.scale.check([entry.item for entry in start])
+        for stage in self.engine.stages:
+            if self.tokens <= self.levels.target:
+                break
+            await self._step(stage)
+        checked = self.ask.scale.check([entry.item for entry in self.entries])
+        if checked.breaks(before):
+            self.entries, self.memory, self.tokens, self.steps = start, memory, tokens, []
+            checked = before
+            self._without_reasoning()
+            for stage in self.engine.stages:
+                if self.tokens <= self.levels.target:
+                    break
+                kept = self.entries, dict(self.memory), self.tokens
+                await self._step(stage)
+                checked = self.ask.scale.check([entry.item for entry in self.entries])
+                if broken := checked.breaks(before):
+                    self.entries, self.memory, self.tokens = kept
+                    self._regroup()
+                    step = self.steps[-1]
+                    step.after, step.edits = step.before, 0
+                    step.problem = f"its result was discarded: {broken}"
+            checked = self.ask.scale.check([entry.item for entry in self.entries])
+        self.tokens = self.ask.fixed + checked.tokens
+        return checked
+
+    def _without_reasoning(self) -> None:
+        """Leave out what was thought before the current turn, and what is bound to what changes.
+
+        No provider wants it back, and what stood before it is about to change.
+        """
+        newest = next((group for group in reversed(self.groups) if group.kind == "step"), None)
+        keep = self.turn
+        if newest is not None and self.ask.scale.binds_thinking:
+            keep = max(keep, newest.first)
+        kept = [
+            entry
+            for place, entry in enumerate(self.entries)
+            if place >= keep or type(entry.item) is not Reasoning
+        ]
+        if len(kept) < len(self.entries):
+            self._take(kept)
+
+    async def _step(self, stage: Stage) -> None:
+        step = StepReport(stage.name, self.tokens, self.tokens)
+        self.steps.append(step)
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(self.engine.rules.step_timeout):
+                plan = await stage.optimizer.plan(self._view(stage.name))
+            if plan is not None and plan.edits:
+                self._apply(stage.name, plan)
+                step.edits, step.notes = len(plan.edits), plan.notes
+        except TimeoutError:
+            step.problem = f"took longer than {self.engine.rules.step_timeout:g} s"
+        except BadEdit as error:
+            step.problem = f"its plan was discarded: {error}"
+        except Exception as error:  # a stranger's step: the run goes on without it
+            step.problem = f"failed: {type(error).__name__}"
+            _logger.debug("step %s failed", stage.name, exc_info=error)
+        if step.problem is not None:
+            _logger.warning("context step %s: %s", stage.name, step.problem)
+        step.after = self.tokens
+        step.seconds = round(time.perf_counter() - began, 6)
+
+    def _apply(self, name: str, plan: Plan) -> None:
+        entries = apply(self._view(name), plan)
+        before = self.tokens
+        self._take(entries)
+        if self.tokens > before:
+            raise BadEdit("it makes the context larger")
+        if plan.state is not None:
+            self.memory[name] = plan.state
+
+    def _take(self, entries: list[Entry]) -> None:
+        old = sum(group.tokens for group in self.groups)
+        self.entries = entries
+        self._regroup()
+        self.tokens += sum(group.tokens for group in self.groups) - old
+
+    def _regroup(self) -> None:
+        self.groups, self.fixed, self.turn = groups_of(self.entries, self.ask.scale.weigh)
+
+    def _view(self, name: str) -> View:
+        return View(
+            entries=tuple(self.entries),
+            groups=tuple(self.groups),
+            fixed=self.fixed,
+            tokens=self.tokens,
+            standing=self.standing,
+            limit=self.ask.limit,
+            trigger=self.levels.trigger,
+            target=self.levels.target,
+            turn=self.turn,
+            idle=self.ask.idle,
+            prices=self.ask.prices,
+            state=self.memory.get(name),
+            deadline=self.engine.rules.step_timeout,
+            weigh=self.ask.scale.weigh,
+            count=self.ask.scale.count,
+        )
+
+    def _fit(self) -> Checked:
+        """Shorten and take out until the whole request fits, as counted in its provider's form."""
+        before, limit = self.tokens, self.ask.limit
+        step = StepReport("fit", before, before)
+        self.steps.append(step)
+        began = time.perf_counter()
+        checked = self.ask.scale.check([entry.item for entry in self.entries])
+        for _ in range(_FITS):
+            excess = self.ask.fixed + checked.tokens - limit
+            if excess <= 0:
+                break
+            plan = fit.fit(self._view("fit"), excess)
+            if plan is None:
+                break
+            self._take(apply(self._view("fit"), plan))
+            step.edits += len(plan.edits)
+            checked = self.ask.scale.check([entry.item for entry in self.entries])
+        self.tokens = self.ask.fixed + checked.tokens
+        step.after, step.seconds = self.tokens, round(time.perf_counter() - began, 6)
+        if self.tokens > limit:
+            raise self._overflow()
+        return checked
+
+    def _overflow(self) -> ContextOverflow:
+        floor: list[tuple[str, int]] = [("instructions and tools", self.ask.fixed)]
+        for group in self.groups:
+            entry = self.entries[group.first]
+            what = {
+                "system": "a system message",
+                "input": "a message of the user",
+                "step": "the newest step",
+                "cover": "notes",
+            }[group.kind]
+            floor.append((f"{what} ({entry.ref.seq}.{entry.ref.index})", group.tokens))
+        return ContextOverflow(self.ask.limit, self.tokens, floor)

@@ -1,0 +1,122 @@
+"""Fit: the last step of every rewrite, which makes the request fit whatever the others left.
+
+First the largest results, arguments and old texts become smaller, all to one size, those of the
+newest step too: ten parallel huge results must fit. Then the oldest groups are taken out, notes
+among them. Instructions, tools, what is pinned and the user's current message are never touched,
+and the newest step is never taken out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult, message_text, result_text
+from turnkeep.context import Entry
+from turnkeep.optimize.edits import with_content
+from turnkeep.optimize.plan import Cover, Edit, Plan, Replace
+from turnkeep.optimize.shorten import strings, to_tokens
+from turnkeep.optimize.view import Group, View
+from turnkeep.optimize.window import runs
+
+LEAST: Final = 100
+"""Tokens below which nothing is shortened any more: the sentence about the rest takes its part."""
+_CHARACTERS: Final = 40
+"""Characters that are kept of a string in arguments at the least."""
+
+
+def fit(view: View, excess: int) -> Plan | None:
+    """Plan how to get rid of so many tokens; None if nothing can be done."""
+    edits, saved = shrink(view, excess)
+    if saved >= excess:
+        return Plan(edits) if edits else None
+    covers = cover(view, excess - saved, {edit.entry.ref for edit in edits})
+    hidden = [range(each.first.first, each.last.last + 1) for each in covers]
+    places = {entry.ref: place for place, entry in enumerate(view.entries)}
+    kept: list[Edit] = [
+        edit for edit in edits if not any(places[edit.entry.ref] in span for span in hidden)
+    ]
+    return Plan([*kept, *covers]) if kept or covers else None
+
+
+def shrink(view: View, excess: int) -> tuple[list[Replace], int]:
+    """Bring the largest pieces down to one size, by so many tokens in all if that can be."""
+    pieces = [
+        (view.weigh(entry.item), entry)
+        for entry in view.entries
+        if entry.ref not in view.fixed and entry.form != "cover" and _can_shrink(entry.item)
+    ]
+    cap = max(_level([tokens for tokens, _ in pieces], excess), LEAST)
+    edits: list[Replace] = []
+    saved = 0
+    for tokens, entry in pieces:
+        if tokens <= cap:
+            continue
+        content = _shorter(entry, cap, tokens, view)
+        if content is None:
+            continue
+        saving = tokens - view.weigh(with_content(entry.item, content))
+        if saving > 0:
+            edits.append(Replace(entry, content))
+            saved += saving
+    return edits, saved
+
+
+def _level(sizes: Sequence[int], excess: int) -> int:
+    """Give the size to which all larger ones must come down to save so much; 0 if none is."""
+    ordered = sorted(sizes, reverse=True)
+    total = 0
+    for number, size in enumerate(ordered, 1):
+        total += size
+        level = (total - excess) // number
+        below = ordered[number] if number < len(ordered) else 0
+        if level >= below:
+            return max(level, 0)
+    return 0
+
+
+def _can_shrink(item: Item) -> bool:
+    return type(item) in (ToolResult, ToolCall, Message)
+
+
+def _shorter(entry: Entry, cap: int, tokens: int, view: View) -> Any:
+    """Give a content of about so many tokens; None where there is none."""
+    item = entry.item
+    if isinstance(item, ToolCall):
+        keep = max(_longest(item.arguments) * cap // max(tokens, 1) // 2, _CHARACTERS)
+        return strings(item.arguments, keep, keep, entry.ref)
+    if isinstance(item, ToolResult):
+        return [to_tokens(result_text(item), cap, entry.ref, view.count)]
+    if isinstance(item, Message):
+        return to_tokens(message_text(item), cap, entry.ref, view.count)
+    return None
+
+
+def _longest(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return max(map(_longest, value.values()), default=0)
+    if isinstance(value, list):
+        return max(map(_longest, value), default=0)
+    return 0
+
+
+def cover(view: View, excess: int, shrunk: Collection[Ref]) -> list[Cover]:
+    """Take out the oldest groups, by so many tokens if that can be; the newest step stays.
+
+    `shrunk` are entries that are shortened already: what they still save is little.
+    """
+    newest = next((group.number for group in reversed(view.groups) if group.kind == "step"), -1)
+    chosen: list[Group] = []
+    saved = 0
+    for group in view.groups:
+        if saved >= excess:
+            break
+        if group.coverable and group.number != newest:
+            chosen.append(group)
+            saved += sum(
+                LEAST if entry.ref in shrunk else view.weigh(entry.item)
+                for entry in view.entries_of(group)
+            )
+    return [Cover(run[0], run[-1]) for run in runs(chosen)]

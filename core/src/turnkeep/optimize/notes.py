@@ -1,0 +1,234 @@
+"""`notes`: the oldest groups give way to a list of the names they used and an index of their steps.
+
+No model is asked. The names are those of the agent's own calls and texts and of the user's; each
+line of the index is a reference by which `recall` reads the step back. Together they stand where
+the groups stood, as one message of the user's role, and grow as more groups join them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from turnkeep.content import Message, Ref, ToolCall, ToolResult, compact_json, message_text
+from turnkeep.context import Entry
+from turnkeep.optimize.names import names_in
+from turnkeep.optimize.plan import Cover, Plan
+from turnkeep.optimize.reference import mark
+from turnkeep.optimize.view import Group, View
+from turnkeep.optimize.window import first_input, runs
+
+HEADER: Final = (
+    "[Earlier steps were taken out of this context. Nothing is lost: recall reads back what a "
+    "reference such as {} names, or searches everything by a pattern.]"
+)
+NAMES: Final = "Names that came up: "
+INDEX: Final = "Steps that were taken out, oldest first:"
+_KEPT_NAMES: Final = 800
+_KEPT_LINES: Final = 500
+_WEIGHT: Final = {"path": 1.5, "identifier": 1.0, "number": 0.7}
+_FADES: Final = 40.0
+"""Groups after which a name counts half of what it did."""
+
+
+class NotesOptions(BaseModel):
+    """How much may stand in place of what is taken out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    keep_recent: int = Field(default=4, ge=1, description="Newest groups that are never taken out")
+    names: int = Field(default=2_000, ge=0, description="Tokens for the list of names")
+    index: int = Field(default=4_000, ge=0, description="Tokens for the index of steps")
+    share: float = Field(
+        default=0.15, gt=0, le=1, description="Of what can shrink, the most that both may take"
+    )
+    argument: int = Field(default=70, ge=0, description="Characters of an argument in the index")
+    quote: int = Field(default=160, ge=0, description="Characters of a message in the index")
+
+
+@dataclass
+class _Memory:
+    """What is known of all that was taken out so far; kept with the checkpoint as JSON."""
+
+    groups: int
+    """How many groups were taken out: the clock by which names fade."""
+    names: dict[str, list[Any]]
+    """Name → kind, how often it came up, and when last."""
+    lines: list[str]
+    older: int
+    """Lines that are not kept any more."""
+
+    @classmethod
+    def of(cls, state: JsonValue) -> _Memory:
+        """Read what `dump` gave; empty for anything else."""
+        match state:
+            case {
+                "groups": int(groups),
+                "names": dict(names),
+                "lines": list(lines),
+                "older": older,
+            }:
+                kept = {
+                    name: [*each]
+                    for name, each in names.items()
+                    if isinstance(each, list) and _is_name(each)
+                }
+                told = [line for line in lines if isinstance(line, str)]
+                return cls(groups, kept, told, older if isinstance(older, int) else 0)
+        return cls(0, {}, [], 0)
+
+    def dump(self) -> JsonValue:
+        ranked = sorted(self.names, key=self.rank, reverse=True)[:_KEPT_NAMES]
+        kept = set(ranked)
+        cut = max(len(self.lines) - _KEPT_LINES, 0)
+        return {
+            "groups": self.groups,
+            "names": {name: each for name, each in self.names.items() if name in kept},
+            "lines": list(self.lines[cut:]),
+            "older": self.older + cut,
+        }
+
+    def rank(self, name: str) -> tuple[float, str]:
+        """Say how likely a name is to come up again; equal ones stand in a fixed order."""
+        kind, often, last = self.names[name]
+        age = self.groups - last
+        return _WEIGHT.get(kind, 1.0) * (1 + often) / (1 + age / _FADES), name
+
+
+def _is_name(each: list[Any]) -> bool:
+    match each:
+        case [str(), int(), int()]:
+            return True
+    return False
+
+
+class Notes:
+    """Covers the oldest groups until the target is reached."""
+
+    def __init__(self, options: NotesOptions) -> None:
+        self._options = options
+
+    async def plan(self, view: View) -> Plan | None:
+        """Give the edits (see `Optimizer`)."""
+        most = min(
+            self._options.names + self._options.index,
+            int(self._options.share * (view.limit - view.standing)),
+        )
+        old, taken = self._oldest(view, most)
+        new = [group for group in old if group.kind != "cover"]
+        if not new:
+            return None
+        memory = _Memory.of(view.state)
+        for group in new:
+            self._take(memory, view.entries_of(group))
+        text = self._text(memory, view, min(most, taken * 2 // 3))
+        if view.weigh(Message(role="user", content=text)) >= taken:
+            return None  # they are too small to be worth it
+        parts = runs(old)
+        edits = [
+            Cover(run[0], run[-1], text if number == 0 else None)
+            for number, run in enumerate(parts)
+        ]
+        return Plan(edits, memory.dump(), {"groups": len(new), "groups_in_all": memory.groups})
+
+    def _oldest(self, view: View, most: int) -> tuple[list[Group], int]:
+        """Choose what to take out: the oldest, as much as is too much; and give its tokens."""
+        first = first_input(view)
+        chosen: list[Group] = []
+        taken = 0
+        for group in view.before_recent(self._options.keep_recent):
+            if view.tokens - taken + min(most, taken // 2) <= view.target:
+                break
+            if group.coverable and group is not first:
+                chosen.append(group)
+                taken += group.tokens
+        return chosen, taken
+
+    def _take(self, memory: _Memory, entries: Sequence[Entry]) -> None:
+        memory.groups += 1
+        for text in _own_texts(entries):
+            for kind, name in names_in(text):
+                known = memory.names.setdefault(name, [kind, 0, 0])
+                known[1] += 1
+                known[2] = memory.groups
+        memory.lines += self._lines(entries)
+
+    def _lines(self, entries: Sequence[Entry]) -> Iterator[str]:
+        """Write the lines of one group: one a call, or one a message."""
+        failed = {
+            entry.item.tool_call_id
+            for entry in entries
+            if isinstance(entry.item, ToolResult) and entry.item.status == "error"
+        }
+        calls = False
+        for ref, item, _ in entries:
+            if type(item) is ToolCall:
+                calls = True
+                end = " (failed)" if item.tool_call_id in failed else ""
+                said = _clip(_first_argument(item.arguments), self._options.argument)
+                yield f"{mark(ref)} {item.name} {said}".rstrip() + end
+        for ref, item, _ in entries:
+            if type(item) is Message and (item.role != "assistant" or not calls):
+                who = "answer" if item.role == "assistant" else item.role
+                said = _clip(message_text(item), self._options.quote)
+                yield f"{mark(ref)} {who}: {json.dumps(said, ensure_ascii=False)}"
+
+    def _text(self, memory: _Memory, view: View, most: int) -> str:
+        """Write the message within so many tokens: names by rank, the index from its end back."""
+        options = self._options
+        for_names = min(
+            options.names, most * options.names // max(options.names + options.index, 1)
+        )
+        names = _fitting(sorted(memory.names, key=memory.rank, reverse=True), for_names, view, ", ")
+        used = sum(view.count([f"{name}, " for name in names]))
+        lines = _fitting(memory.lines[::-1], min(options.index, most - used), view, "\n")[::-1]
+        example = lines[-1].split(" ", 1)[0] if lines else mark(Ref(1, 0))
+        parts = [HEADER.format(example)]
+        if names:
+            parts.append(NAMES + ", ".join(sorted(names)))
+        if lines:
+            left = memory.older + len(memory.lines) - len(lines)
+            parts.append(INDEX)
+            if left:
+                parts.append(f"({left} older ones are not listed; search for them by a pattern)")
+            parts += lines
+        return "\n".join(parts)
+
+
+def _own_texts(entries: Sequence[Entry]) -> Iterator[str]:
+    """Give the texts of the model and of the user, not those of tools."""
+    for _, item, _ in entries:
+        if type(item) is Message:
+            yield message_text(item)
+        elif type(item) is ToolCall:
+            yield compact_json(item.arguments)
+
+
+def _first_argument(arguments: Mapping[str, Any]) -> str:
+    for value in arguments.values():
+        return value if isinstance(value, str) else compact_json(value)
+    return ""
+
+
+def _clip(text: str, most: int) -> str:
+    """Give the beginning of a text in one line."""
+    line = " ".join(text[: 4 * most + 4].split())
+    return line if len(line) <= most else f"{line[:most]}…"
+
+
+def _fitting(texts: Sequence[str], most: int, view: View, joint: str) -> list[str]:
+    """Give as many of the texts as fit, from the first on."""
+    kept: list[str] = []
+    block = 64
+    for start in range(0, len(texts), block):
+        part = texts[start : start + block]
+        for text, tokens in zip(part, view.count([text + joint for text in part]), strict=True):
+            most -= tokens
+            if most < 0:
+                return kept
+            kept.append(text)
+    return kept

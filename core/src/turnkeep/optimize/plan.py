@@ -1,0 +1,73 @@
+"""What an optimizer is, and what it may ask for: a closed set of edits, applied by the engine.
+
+An author writes one async function over an immutable view and returns edits. What is hard stays
+with the framework: that the request is valid and fits, that nothing is lost, when to run, what to
+store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+from pydantic import JsonValue
+
+from turnkeep.content import Part, ResultPiece
+from turnkeep.context import Entry
+from turnkeep.optimize.view import Group, View
+
+Content: TypeAlias = str | Sequence[Part] | Sequence[ResultPiece] | Mapping[str, JsonValue]
+"""Of a message its text or parts, of a result its pieces, of a call its arguments."""
+
+
+@dataclass(frozen=True)
+class Replace:
+    """Put a shorter content in an item: same type of item, fewer tokens.
+
+    Never in reasoning, in what is pinned, in instructions, or in the user's current message.
+    """
+
+    entry: Entry
+    content: Content
+
+
+@dataclass(frozen=True)
+class Cover:
+    """Put one text of the user's role, or nothing, in place of a run of whole groups.
+
+    Never of what is pinned, of instructions, of the user's current message, or of calls that still
+    want a result.
+    """
+
+    first: Group
+    last: Group
+    text: str | None = None
+
+
+Edit: TypeAlias = Replace | Cover
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do.
+
+    `state` is kept with the checkpoint for the step's next run (None: the old one stays); `notes`
+    are figures for the report.
+    """
+
+    edits: Sequence[Edit]
+    state: JsonValue = None
+    notes: Mapping[str, int | str] = field(default_factory=dict)
+
+
+class Optimizer(Protocol):
+    """One step of a pipeline. A plan is a matter of the view alone: the same view, the same plan.
+
+    None, or a plan without edits, means there is nothing to do. What raises or takes too long is
+    skipped and named in the report; a plan that breaks a rule is discarded.
+    """
+
+    async def plan(self, view: View) -> Plan | None:
+        """Say how to make the context smaller, down to `view.target` if it can be."""
+        ...

@@ -1,0 +1,3 @@
+"""Recall."""
+
+RECALL = "recall"

@@ -1,0 +1,104 @@
+"""Rules: the table `[context]` — the limit, when a context is rewritten, and by what."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from turnkeep.optimize.economy import CEILING, auto_trigger
+from turnkeep.prices import PriceRow
+
+Share: TypeAlias = Annotated[float, Field(gt=0, le=1)]
+Tokens: TypeAlias = Annotated[int, Field(gt=1)]
+
+
+class Use(BaseModel):
+    """A step of a pipeline with options of its own, as in `{ use = "window", groups = 40 }`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    use: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that stand beside the name."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+DEFAULT_PIPELINE: Final = ("compact", "notes")
+
+
+class ContextRules(BaseModel):
+    """How contexts are kept within a limit. Without `max_tokens` they only grow."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_tokens: int | None = Field(
+        default=None,
+        gt=0,
+        description="Tokens that a request may have at most, its answer included. Without it "
+        "contexts are not rewritten",
+        examples=[50_000],
+    )
+    reserve: int = Field(default=0, ge=0, description="Tokens of it that are left for the answer")
+    trigger: Literal["auto"] | Share | Tokens = Field(
+        default="auto",
+        description='Above this a context is rewritten: a share of the limit, tokens, or "auto": '
+        "by what the model's cache costs",
+    )
+    target: Share | Tokens = Field(
+        default=0.25,
+        description="What a rewrite gets down to: a share of what can shrink, or tokens",
+    )
+    pipeline: list[str | Use] = Field(
+        default=list(DEFAULT_PIPELINE),
+        description="Steps of a rewrite, in order; each ends it once the target is reached",
+    )
+    arrival_cap: int = Field(
+        default=4_000,
+        ge=0,
+        description="Tokens above which a tool's result is shortened as it comes in; 0: never",
+    )
+    arrival_caps: dict[str, int] = Field(
+        default={},
+        description="The same for single tools",
+        examples=[{"read_file": 8_000}],
+    )
+    recall: bool = Field(
+        default=True, description="Give the model a tool that reads back what was taken out"
+    )
+    prices: str = Field(
+        default="auto", description='Row of prices that "auto" reckons with; "auto": the model\'s'
+    )
+    step_timeout: float = Field(default=30.0, gt=0, description="Seconds that a step may take")
+
+    def levels(
+        self, *, standing: int, limit: int, growth: float, prices: PriceRow, bound: bool = False
+    ) -> Levels:
+        """Give the sizes at which things happen to a request of `standing` and more tokens.
+
+        `bound`: what the model thought is tied to what stands before it, so a rewrite waits as long
+        as it can.
+        """
+        free = max(limit - standing, 0)
+        share = isinstance(self.target, float) and self.target <= 1
+        target = standing + int(self.target * free) if share else int(self.target)
+        target = min(target, limit)
+        if bound:
+            trigger = int(CEILING * limit)
+        elif self.trigger == "auto":
+            trigger = auto_trigger(
+                target=target, standing=standing, limit=limit, growth=growth, prices=prices
+            )
+        else:
+            given = float(self.trigger)
+            trigger = int(given * limit if given <= 1 else given)
+        return Levels(min(trigger, limit), min(target, trigger))
+
+
+class Levels(NamedTuple):
+    """Tokens above which a context is rewritten, and what it should get down to."""
+
+    trigger: int
+    target: int

@@ -1,0 +1,117 @@
+"""Rewriting: the engine as a policy, with the pipeline and the limit that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from turnkeep.content import Message
+from turnkeep.context import Context
+from turnkeep.errors import ContextOverflow
+from turnkeep.events import Checkpoint, Placed
+from turnkeep.optimize.arrival import Arrivals
+from turnkeep.optimize.checked import Scale
+from turnkeep.optimize.engine import Ask, Course, Engine, Rewrite
+from turnkeep.replay.policies import Outgoing
+from turnkeep.replay.recording import Recording
+from turnkeep.replay.terms import Terms
+from turnkeep.tally import Tally, Way, fixed_weight
+from turnkeep.tokens.formulas import formula_for
+
+
+class Rewriting:
+    """Sends what the engine makes of the conversation, from call to call."""
+
+    def __init__(self, label: str, engine: Engine) -> None:
+        self.label = label
+        self._engine = engine
+
+    async def play(self, recording: Recording, terms: Terms) -> AsyncIterator[Outgoing]:
+        """Yield the messages of each call. The counter's tokens are taken for the truth."""
+        played = _Played(self._engine, recording, terms)
+        for call in range(len(recording.calls)):
+            yield await played.call(call)
+
+
+class _Played:
+    """One session as it goes on."""
+
+    def __init__(self, engine: Engine, recording: Recording, terms: Terms) -> None:
+        self.engine = engine
+        self.recording = recording
+        self.terms = terms
+        profile = terms.profile
+        self.way = Way(profile, formula_for(profile.name, ""), terms.counter, "", recording.tools)
+        self.scale = Scale(self.way, recording.instructions)
+        rules = engine.rules
+        self.limit = None if rules.max_tokens is None else rules.max_tokens - rules.reserve
+        self.arrival = Arrivals(terms.counter, cap=rules.arrival_cap, caps=rules.arrival_caps)
+        self.context = Context(arrival=self.arrival)
+        self.course = Course()
+        self.tally = Tally(self.way)
+        self.fed = 0
+        self.repaired = 0
+        self.base_items = 0
+        system, _ = profile.system(recording.instructions, [])
+        self.fixed = fixed_weight(self.way, system, []).tokens
+
+    async def call(self, number: int) -> Outgoing:
+        """Give the request of a call."""
+        place = self.recording.calls[number]
+        for ref, item, _ in self.recording.entries[self.fed : place]:
+            self.context.take(ref, item)
+        self.fed = place
+        self.tally.follow(self.context.items, len(self.context.items))
+        self.course.follow(self.context.items, self.scale)
+        rewrite, overflow = None, None
+        if self.limit is not None:
+            idle = self.terms.idle_before_user if self.recording.begins_turn(number) else 0.0
+            ask = Ask(
+                self.scale,
+                self.limit,
+                self.fixed,
+                self.fixed + self._leading()[1] + self.tally.weight().tokens,
+                self.terms.price,
+                idle,
+            )
+            try:
+                rewrite = await self.engine.rewrite(
+                    lambda: self.context.entries, self.context.memory, ask, self.course
+                )
+            except ContextOverflow as error:
+                overflow = str(error)
+        if rewrite is not None:
+            self._take(rewrite, place)
+        snapshot = self.tally.snapshot()
+        return Outgoing(
+            self._leading()[0],
+            snapshot.messages(),
+            self.repaired + len(snapshot.repairs()),
+            checkpoint=rewrite is not None,
+            report=None if rewrite is None else rewrite.report,
+            overflow=overflow,
+            limit=self.limit,
+        )
+
+    def _take(self, rewrite: Rewrite, place: int) -> None:
+        """Go on from the rewritten context, as from a checkpoint in a log."""
+        kept = Checkpoint(
+            contents=[
+                Placed.model_construct(seq=e.ref.seq, index=e.ref.index, item=e.item, form=e.form)
+                for e in rewrite.entries
+            ],
+            memory=rewrite.memory,
+        ).stored_as(self.recording.entries[place - 1].ref.seq)
+        self.repaired += len(self.tally.snapshot().repairs())
+        self.context.rebase(kept)
+        items = self.context.items
+        self.course = Course(len(items), rewrite.memory)
+        self.course.waits = rewrite.waits
+        self.tally = Tally(self.way)
+        self.tally.follow(items, len(items))
+        self.course.follow(items, self.scale)
+        self.scale.forget(items)
+
+    def _leading(self) -> tuple[list[Message], int]:
+        first = self.tally.snapshot().first()
+        messages = [item for item in first.items[: first.leading] if isinstance(item, Message)]
+        return messages, self.course.leading
