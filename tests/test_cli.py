@@ -184,10 +184,15 @@ def test_replay_prints_a_table(turnkeep):
         "CACHED",
         "INVALID",
         "REPAIRED",
+        "RETAINED",
+        "IN",
+        "PLACE",
         "COST",
+        "ALL",
+        "IN",
     ]
     assert lines[1].startswith("none ")
-    assert lines[1].split()[-3:] == ["0", "2", "1.00"]
+    assert lines[1].split()[-6:] == ["0", "2", "100.0%", "100.0%", "1.00", "1.00"]
     assert "R1 a result without its call" in out
 
 

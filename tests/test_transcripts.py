@@ -148,7 +148,12 @@ def test_all_of_them_under_both_policies(transcripts, capsys, profile):
     everything, window = json.loads(capsys.readouterr().out)["policies"]
     assert everything["invalid"] == 0
     assert everything["repairs"] > 0
-    assert everything["relative_cost"] == 1.0
+    assert everything["relative_cost"] == everything["all_in_cost"] == 1.0
+    assert everything["retention"] == everything["original"] == everything["in_place"] == 1.0
+    assert everything["facts"] == window["facts"] > 5_000
+    assert 0.7 < window["retention"] == window["original"] == window["in_place"] < 0.9
+    assert 0 == everything["regret"] < window["regret"] < 0.3
+    assert window["all_in_cost"] > window["relative_cost"]
     assert window["invalid"] > 300
     assert window["violations"]["R1"] > 300
 

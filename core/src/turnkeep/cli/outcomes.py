@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from turnkeep.cli.table import table
-from turnkeep.replay.report import relative_cost
+from turnkeep.replay.report import all_in_cost, relative_cost, share
 from turnkeep.replay.run import Outcome, total
 from turnkeep.replay.terms import Terms
 
@@ -30,22 +30,26 @@ def outcome_table(
     """Lay out one line a policy, and say below what the words mean and what was wrong."""
     whole = total(everything)
     sums = [total(outcomes) for outcomes in played]
-    rows = []
-    for outcome in sums:
-        relative = relative_cost(outcome, whole)
-        rows.append(
-            (
-                outcome.policy,
-                f"{outcome.requests:,}",
-                f"{outcome.tokens_sent:,}",
-                f"{outcome.peak_tokens:,}",
-                f"{outcome.cached_share:.1%}",
-                f"{outcome.invalid:,}",
-                f"{outcome.repairs:,}",
-                "-" if relative is None else f"{relative:.2f}",
-            )
+    rows = [
+        (
+            outcome.policy,
+            f"{outcome.requests:,}",
+            f"{outcome.tokens_sent:,}",
+            f"{outcome.peak_tokens:,}",
+            f"{outcome.cached_share:.1%}",
+            f"{outcome.invalid:,}",
+            f"{outcome.repairs:,}",
+            _percent(share(outcome.visible, outcome.facts)),
+            _percent(share(outcome.in_place, outcome.facts)),
+            _times(relative_cost(outcome, whole)),
+            _times(all_in_cost(outcome, whole)),
         )
-    head = ("POLICY", "CALLS", "TOKENS SENT", "PEAK", "CACHED", "INVALID", "REPAIRED", "COST")
+        for outcome in sums
+    ]
+    head = (
+        "POLICY", "CALLS", "TOKENS SENT", "PEAK", "CACHED", "INVALID", "REPAIRED", "RETAINED",
+        "IN PLACE", "COST", "ALL IN",
+    )  # fmt: skip
     sessions = len(everything)
     counter = terms.counter.name
     lines = [
@@ -56,6 +60,11 @@ def outcome_table(
             f"as {terms.price.name}, tokens by the counter {counter!r}. COST is of the input, "
             "relative to sending everything."
         ),
+        (
+            "RETAINED: of the names and numbers that answers quote from before, those that stand "
+            "in the request; IN PLACE: those, and those that can be recalled by a reference in it; "
+            "ALL IN: the cost with one more call for each that quotes what does not stand there."
+        ),
     ]
     for outcome in sums:
         if outcome.violations:
@@ -63,3 +72,11 @@ def outcome_table(
             broken = ", ".join(f"{RULES.get(rule, rule)} ({count:,})" for rule, count in worst)
             lines.append(f"{outcome.policy}: requests that break a rule: {broken}")
     return "\n".join(lines)
+
+
+def _percent(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.1%}"
+
+
+def _times(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.2f}"

@@ -100,7 +100,7 @@ async def _play(args: argparse.Namespace, counter: TokenCounter) -> int:
     if Everything.label in labels:
         everything = played[labels.index(Everything.label)]
     else:
-        [everything] = await replay(recordings, [Everything()], terms)
+        [everything] = await replay(recordings, [Everything()], terms, facts=False)
     if args.format == "json":
         json.dump(as_json(played, everything, terms), sys.stdout, indent=2)
         print()

@@ -7,6 +7,9 @@ from typing import Final
 
 from turnkeep.content import Ref
 
+REFERENCE: Final = r"#[1-9]\d{0,17}\.\d{1,9}(?![\w.]*\d)"
+"""A reference as a regular expression, for those who have to pass over it."""
+
 _REFERENCE: Final = re.compile(r"#([1-9]\d{0,17})\.(\d{1,9})(?![\w.]*\d)")
 
 

@@ -33,8 +33,17 @@ def relative_cost(outcome: Outcome, everything: Outcome) -> float | None:
     return outcome.cost / everything.cost if everything.cost else None
 
 
+def all_in_cost(outcome: Outcome, everything: Outcome) -> float | None:
+    """Give a cost with that of all misses, relative to sending everything."""
+    return (outcome.cost + outcome.miss_cost) / everything.cost if everything.cost else None
+
+
+def share(part: int, whole: int) -> float | None:
+    """Give a share of facts; None where there were none."""
+    return part / whole if whole else None
+
+
 def _row(outcome: Outcome, everything: Outcome, terms: Terms) -> dict[str, Any]:
-    relative = relative_cost(outcome, everything)
     session = {} if outcome.session is None else {"session": outcome.session}
     return {
         **session,
@@ -50,8 +59,20 @@ def _row(outcome: Outcome, everything: Outcome, terms: Terms) -> dict[str, Any]:
         "mean_tokens": round(outcome.mean_tokens, 1),
         "peak_tokens": outcome.peak_tokens,
         "cached_share": round(outcome.cached_share, 4),
-        "relative_cost": None if relative is None else round(relative, 4),
+        "relative_cost": _rounded(relative_cost(outcome, everything)),
+        "all_in_cost": _rounded(all_in_cost(outcome, everything)),
+        "retention": _rounded(share(outcome.visible, outcome.facts)),
+        "original": _rounded(share(outcome.original, outcome.facts)),
+        "in_place": _rounded(share(outcome.in_place, outcome.facts)),
+        "regret": _rounded(share(outcome.missing, outcome.argument_facts)),
+        "facts": outcome.facts,
+        "argument_facts": outcome.argument_facts,
+        "misses": outcome.misses,
         "checkpoints": outcome.checkpoints,
         "seconds": round(outcome.seconds, 3),
         "violations": dict(sorted(outcome.violations.items())),
     }
+
+
+def _rounded(figure: float | None) -> float | None:
+    return None if figure is None else round(figure, 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from turnkeep.content import ToolDefinition
 from turnkeep.formats.profile import Violation
@@ -13,13 +13,22 @@ from turnkeep.prices import PriceRow
 from turnkeep.replay.cache import CacheUse, Sent, use_of_cache
 from turnkeep.replay.policies import Policy
 from turnkeep.replay.recording import Recording
+from turnkeep.replay.retention import FactLog, Score, Standing
 from turnkeep.replay.terms import Terms
 from turnkeep.replay.weigh import Scales, Weight
+
+MISS_TOKENS: Final = 1_500
+"""What an agent is taken to write into its context to get back what it does not see."""
 
 
 @dataclass
 class Outcome:
-    """What one policy did to one session, or to several (`add`)."""
+    """What one policy did to one session, or to several (`add`).
+
+    `facts` to `missing` are those of `Score`, counted once a call, so sums over sessions pool them.
+    `misses` counts the calls that quote a fact which is not visible, `miss_cost` what it would cost
+    to look it up.
+    """
 
     policy: str
     session: str | None = None
@@ -33,6 +42,14 @@ class Outcome:
     peak_tokens: int = 0
     cached_tokens: int = 0
     cost: float = 0.0
+    facts: int = 0
+    visible: int = 0
+    original: int = 0
+    in_place: int = 0
+    argument_facts: int = 0
+    missing: int = 0
+    misses: int = 0
+    miss_cost: float = 0.0
     seconds: float = 0.0
     violations: dict[str, int] = field(default_factory=dict)
 
@@ -49,11 +66,26 @@ class Outcome:
         for rule in {violation.rule for violation in violations}:
             self.violations[rule] = self.violations.get(rule, 0) + 1
 
+    def judge(self, score: Score, use: CacheUse, price: PriceRow) -> None:
+        """Count in what one request held of the facts that its call quoted.
+
+        A miss costs one more call, which reads again what this one left in the cache and sends
+        again what it did not, and writes what it looked up.
+        """
+        for name, count in score._asdict().items():
+            setattr(self, name, getattr(self, name) + count)
+        if score.visible < score.facts:
+            self.misses += 1
+            self.miss_cost += price.cost(
+                cached=use.cached + use.written, written=MISS_TOKENS, plain=use.plain
+            )
+
     def add(self, other: Outcome) -> None:
         """Take in another session's outcome."""
         for name in (
             "requests", "invalid", "repairs", "over_budget", "overflows", "checkpoints",
-            "tokens_sent", "cached_tokens", "cost", "seconds",
+            "tokens_sent", "cached_tokens", "cost", "seconds", "misses", "miss_cost",
+            *Score._fields,
         ):  # fmt: skip
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.peak_tokens = max(self.peak_tokens, other.peak_tokens)
@@ -81,12 +113,17 @@ async def play(
     terms: Terms,
     scales: Scales,
     sink: Sink | None = None,
+    *,
+    facts: FactLog | None = None,
 ) -> Outcome:
-    """Play one recording under one policy."""
+    """Play one recording under one policy; `facts` are those of the recording, to be scored."""
     started = time.process_time()
+    scoring = 0.0
+    standing = None if facts is None else Standing(facts)
     profile = terms.profile
     outcome = Outcome(policy.label, recording.session_id)
     tools = profile.tools(recording.tools)
+    tool_texts = profile.tool_texts(recording.tools).texts
     tool_weight = scales.countable(profile.tool_texts(recording.tools))
     before: Sent | None = None
     call = -1
@@ -131,6 +168,14 @@ async def play(
             outgoing.overflow is None and outgoing.limit is not None and sent.total > outgoing.limit
         )
         outcome.repairs = outgoing.repairs
+        if standing is not None:
+            scoring -= time.process_time()
+            # What cannot be sent shows nothing.
+            shown = messages if outgoing.overflow is None else []
+            texts = (*profile.system_texts(system).texts, *tool_texts)
+            score = standing.score(call, texts if shown else (), shown)
+            outcome.judge(score, use, terms.price)
+            scoring += time.process_time()
         if sink is not None:
             sink(
                 {
@@ -148,7 +193,7 @@ async def play(
                 }
             )
     scales.forget_messages()
-    outcome.seconds = time.process_time() - started
+    outcome.seconds = time.process_time() - started - scoring
     return outcome
 
 
@@ -162,13 +207,20 @@ async def replay(
     policies: Sequence[Policy],
     terms: Terms,
     sink: Sink | None = None,
+    *,
+    facts: bool = True,
 ) -> list[list[Outcome]]:
-    """Play all recordings under each policy: a list a policy, in it an outcome a recording."""
+    """Play all recordings under each policy: a list a policy, in it an outcome a recording.
+
+    A recording is played under every policy before the next one. `facts`: whether to score them.
+    """
     scales = Scales(terms.counter)
-    return [
-        [await play(recording, policy, terms, scales, sink) for recording in recordings]
-        for policy in policies
-    ]
+    played: list[list[Outcome]] = [[] for _ in policies]
+    for recording in recordings:
+        log = FactLog(recording, terms.profile) if facts else None
+        for outcomes, policy in zip(played, policies, strict=True):
+            outcomes.append(await play(recording, policy, terms, scales, sink, facts=log))
+    return played
 
 
 def total(outcomes: Sequence[Outcome]) -> Outcome:
