@@ -20,25 +20,37 @@ FetchEvent = Callable[[int], Awaitable[Event]]
 """Reads the event with a seq."""
 
 
-def refer(placed: Placed) -> Placed:
-    """Put references in place of an item's large inline parts, for use in a checkpoint."""
+def is_large(part: object) -> bool:
+    """Say whether a part is too large to be repeated by a checkpoint."""
+    return isinstance(part, ImagePart | FilePart) and _size(part) > INLINE_LIMIT
+
+
+def refer(placed: Placed, original: Item | None = None) -> Placed:
+    """Put references in place of an item's large inline parts, for use in a checkpoint.
+
+    `original` is the item as its event has it, where that is not the same: its parts are referred
+    to by their places there.
+    """
     item = placed.item
     if not isinstance(item, Message | ToolResult) or isinstance(item.content, str):
         return placed
+    if not any(map(is_large, item.content)):
+        return placed
+    whole = item if original is None else original
+    assert isinstance(whole, Message | ToolResult)
+    parts = list(whole.content)
     content = [
         BlobPart(
             seq=placed.seq,
             index=placed.index,
-            part=number,
+            part=parts.index(part),
             size=_size(part),
             media_type=part.media_type,
         )
-        if isinstance(part, ImagePart | FilePart) and _size(part) > INLINE_LIMIT
+        if isinstance(part, ImagePart | FilePart) and is_large(part)
         else part
-        for number, part in enumerate(item.content)
+        for part in item.content
     ]
-    if content == item.content:
-        return placed
     return placed.model_copy(update={"item": item.model_copy(update={"content": content})})
 
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 from turnkeep.content import Item, Message, ToolCall, ToolDefinition, ToolResult
 from turnkeep.context import Entry
 from turnkeep.formats import get_profile
-from turnkeep.optimize.validity import cut
 from turnkeep.prepared import PreparedRequest
+from turnkeep.repair.validity import cut
 from turnkeep.sizing import guess, texts_of
 from turnkeep.tokens.counter import TokenCounter, counter_for
 from turnkeep.tokens.formulas import formula_for

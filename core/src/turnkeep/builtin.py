@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from turnkeep.hookspecs import CounterSpec, Env, StoreSpec, hookimpl
+from turnkeep.hookspecs import CounterSpec, Env, OptimizerSpec, StoreSpec, hookimpl
 from turnkeep.store import Capability, SessionStore
 from turnkeep.tokens.counter import TokenCounter
+
+if TYPE_CHECKING:
+    from turnkeep.optimize.plan import Optimizer
 
 
 class NoOptions(BaseModel):
@@ -62,3 +65,49 @@ def token_counters() -> Iterable[CounterSpec[Any]]:
             open=_open_estimate,
         )
     ]
+
+
+@hookimpl
+def request_optimizers() -> Iterable[OptimizerSpec[Any]]:
+    """Offer the steps that need no model."""
+    from turnkeep.optimize.compact import Compact, CompactOptions
+    from turnkeep.optimize.dedupe import Dedupe, DedupeOptions
+    from turnkeep.optimize.notes import Notes, NotesOptions
+    from turnkeep.optimize.window import Window, WindowOptions
+
+    return [
+        OptimizerSpec(
+            name="compact",
+            summary="shortens old results and arguments to their ends, or to a line of their own",
+            options=CompactOptions,
+            open=_opening(Compact),
+        ),
+        OptimizerSpec(
+            name="notes",
+            summary="takes out the oldest steps, leaving the names that they used and an index",
+            options=NotesOptions,
+            open=_opening(Notes),
+        ),
+        OptimizerSpec(
+            name="dedupe",
+            summary="takes out results that a newer one repeats or supersedes",
+            options=DedupeOptions,
+            open=_opening(Dedupe),
+        ),
+        OptimizerSpec(
+            name="window",
+            summary="keeps only the newest steps",
+            options=WindowOptions,
+            open=_opening(Window),
+        ),
+    ]
+
+
+def _opening(kind: Callable[[Any], Optimizer]) -> Callable[[Any, Env], Any]:
+    """Give the `open` of a step that needs nothing but its options."""
+
+    @asynccontextmanager
+    async def open_step(options: BaseModel, _env: Env) -> AsyncIterator[Optimizer]:
+        yield kind(options)
+
+    return open_step

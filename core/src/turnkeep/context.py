@@ -114,6 +114,11 @@ class Context:
                 self.items[place] = shorter
                 self._forms[ref] = "cut"
 
+    @property
+    def stable(self) -> int:
+        """How many of the items are those of the checkpoint; 0 without one."""
+        return self.place_of(self.base + 1) if self.base else 0
+
     def place_of(self, seq: int) -> int:
         """Give the place of the first item of event `seq` or a later one, from the end back."""
         place = len(self.items)

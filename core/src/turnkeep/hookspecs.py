@@ -19,6 +19,7 @@ import pluggy
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from turnkeep.optimize.plan import Optimizer
     from turnkeep.store import Capability, SessionStore
     from turnkeep.tokens.counter import TokenCounter
 
@@ -71,6 +72,20 @@ class CounterSpec(Generic[O]):
     api: int = API
 
 
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSpec(Generic[O]):
+    """A step of the pipeline that makes contexts smaller, opened once for all sessions.
+
+    Its name is its name in TOML: in `[context] pipeline`, and of its table `[context.NAME]`.
+    """
+
+    name: str
+    summary: str
+    options: type[O]
+    open: Callable[[O, Env], AbstractAsyncContextManager[Optimizer]]
+    api: int = API
+
+
 class Hooks:
     """The hooks. Each is optional."""
 
@@ -82,4 +97,9 @@ class Hooks:
     @hookspec
     def token_counters(self) -> Iterable[CounterSpec[Any]]:
         """Offer kinds of token counters, chosen by `[tokens] counter = "NAME"`."""
+        raise AssertionError("a specification, never called")
+
+    @hookspec
+    def request_optimizers(self) -> Iterable[OptimizerSpec[Any]]:
+        """Offer steps that make contexts smaller, chosen by `[context] pipeline = ["NAME", …]`."""
         raise AssertionError("a specification, never called")

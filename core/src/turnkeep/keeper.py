@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from turnkeep.config import Config
+    from turnkeep.fitting import Fitting
     from turnkeep.manager import SessionManager
+    from turnkeep.optimize.engine import Engine
+    from turnkeep.optimize.plan import Optimizer
+    from turnkeep.optimize.rules import ContextRules
 
 _logger = logging.getLogger("turnkeep")
 
@@ -43,7 +48,8 @@ class Keeper:
     of silence after which a turn counts as dead; `on_conflict` "error" or "wait" where a turn is
     running; `on_pending` "raise" or "reject" where calls wait for approval; `sweep` seconds between
     removals of expired sessions in the background (None: no such task); `learn` whether counts are
-    corrected by what providers report.
+    corrected by what providers report; `context` the table `[context]` of the configuration, as
+    rules or as a mapping, whose pipeline may be given as objects: `optimizers`.
     """
 
     def __init__(
@@ -57,8 +63,12 @@ class Keeper:
         on_pending: Literal["raise", "reject"] = "raise",
         sweep: float | None = None,
         learn: bool = True,
+        context: ContextRules | Mapping[str, Any] | None = None,
+        optimizers: Sequence[Optimizer] | None = None,
     ) -> None:
         self._store = store
+        self._context, self._optimizers = context, optimizers
+        self._engine: Engine | None = None
         self._learned = Learned() if learn else None
         self._sweep = check_ttl(sweep)
         self._given_counter = counter
@@ -130,7 +140,35 @@ class Keeper:
             user_id=user_id,
             execution_id=execution_id,
             learned=self._learned,
+            fitting=self._fitting(session_id),
         )
+
+    def _fitting(self, session_id: str) -> Fitting | None:
+        if self._engine is None:
+            return None
+        from turnkeep.fitting import Fitting  # only where there is a limit
+
+        return Fitting(self._engine, session_id, self.counter)
+
+    async def _open_engine(self, env: Env) -> None:
+        """Open the steps that keep contexts within their limit, where there is one."""
+        config = self._config
+        if config is not None:
+            rules, steps = config.context, list(config.steps)
+        elif self._context is not None:
+            from turnkeep.config.context import chosen_steps, rules_of
+
+            rules = rules_of(self._context)
+            given = self._optimizers is not None
+            steps = [] if given else chosen_steps(self._context, rules)
+        else:
+            return
+        if rules.max_tokens is None:
+            return
+        from turnkeep.optimize.pipeline import opened_engine
+
+        opening = opened_engine(rules, steps, env, given=self._optimizers)
+        self._engine = await self._resources.enter_async_context(opening)
 
     def _open_store(self) -> SessionStore:
         if self._opened is None:
@@ -139,15 +177,16 @@ class Keeper:
 
     async def __aenter__(self) -> Self:
         config = self._config
+        env = Env(data_dir=Path() if config is None else config.folder, logger=_logger)
         try:
             if config is not None:
                 for note in config.notes:
                     _logger.warning("%s", note)
-                env = Env(data_dir=config.folder, logger=_logger)
                 opened = config.store.open(config.store_options, env)
                 self._store = await self._resources.enter_async_context(opened)
                 counting = opened_counter(config.counter, config.counter_options, env)
                 self._given_counter = await self._resources.enter_async_context(counting)
+            await self._open_engine(env)
         except BaseException:
             await self._resources.aclose()
             raise

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 
 from turnkeep.blobs import references, restore
 from turnkeep.codec import decode_event, decode_object
-from turnkeep.context import Context
+from turnkeep.context import Arrival, Context
 from turnkeep.errors import (
     ConfigError,
     SessionBusy,
@@ -25,7 +26,7 @@ from turnkeep.errors import (
     StoreUnavailable,
     TurnkeepError,
 )
-from turnkeep.events import Event, new_id
+from turnkeep.events import Checkpoint, Event, new_id
 from turnkeep.log import Log, begin, jittered, read_event, read_records
 from turnkeep.meta import Meta, check_free
 from turnkeep.store import (
@@ -81,6 +82,8 @@ class Intent(NamedTuple):
     restarts: bool = False
     closing: bool = False
     state: bytes | None = None
+    rebases: bool = False
+    """It is a checkpoint, the new base."""
 
 
 class _Lost(NamedTuple):
@@ -103,8 +106,10 @@ class Lease:
         ttl: Ttl,
         user_id: str | None,
         notes: Callable[[], dict[str, Any]] = dict,
+        arrival: Arrival | None = None,
     ) -> None:
-        self.context = Context()
+        self._arrival = arrival
+        self.context = Context(arrival=arrival)
         self.state: dict[str, Any] = {}
         self.loaded_seq = 0
         """The last seq that was there before this turn."""
@@ -124,6 +129,10 @@ class Lease:
         self._busy: SessionBusy | None = None
         self._lost: _Lost | None = None
         self._lock = asyncio.Lock()
+        self._used: datetime | None = None
+        """When the session was used last."""
+        self._read: datetime | None = None
+        """The store's clock as the session was read, until it is used."""
         self._pulse: asyncio.Task[None] | None = None
 
     @property
@@ -140,6 +149,16 @@ class Lease:
     def notes(self) -> dict[str, Any]:
         """What the last turn that was closed noted of the context's tokens."""
         return self._meta.tokens
+
+    def idle(self) -> float:
+        """Give the seconds since the last use, by the store's clock, and begin to count anew."""
+        head = self.head
+        if head is None or self._used is None:
+            return 0.0
+        now = head.updated if self._read is None else max(head.updated, self._read)
+        passed = (now - self._used).total_seconds()
+        self._used, self._read = head.updated, None
+        return max(passed, 0.0)
 
     async def load(self) -> None:
         """Read the live context. Never writes; waits for a running turn if the rules say so."""
@@ -201,7 +220,8 @@ class Lease:
         read = await read_records(self._store, self._session_id)
         if read is None:
             self._log, self._meta, self._busy = None, Meta(), None
-            self.context, self.state, self.loaded_seq = Context(), {}, 0
+            self.context, self.state, self.loaded_seq = Context(arrival=self._arrival), {}, 0
+            self._used = None
         else:
             loaded, records = read
             head = loaded.head
@@ -213,11 +233,12 @@ class Lease:
                 decode_event(record, seq, session_id=self._session_id)
                 for seq, record in enumerate(records, loaded.first)
             )
-            context = Context(events, base=head.base)
+            context = Context(events, base=head.base, arrival=self._arrival)
             await self._restore_blobs(context)
             # All at once: a load that is cut off leaves what was there.
             self._log, self._meta = Log(self._store, head), meta
             self.context, self.state, self.loaded_seq = context, state, head.seq
+            self._used, self._read = head.updated, loaded.now
             self._busy = check_free(head, meta, loaded.now, self._rules.timeout)
         self._phase = "idle"
         self._lost = None
@@ -287,7 +308,8 @@ class Lease:
         assert self._log is not None
         encoded = None if meta is None else meta.encode(self._session_id)
         try:
-            await self._log.append(events, meta=encoded, state=intent.state)
+            base = self.next_seq if intent.rebases else None
+            await self._log.append(events, meta=encoded, state=intent.state, base=base)
         finally:
             if self._log.unsettled:
                 self._lost = _Lost(intent.what, meta, None)
@@ -296,7 +318,10 @@ class Lease:
     def _landed(self, events: Sequence[Event], meta: Meta | None, state: bytes | None) -> None:
         """Take in what has been stored."""
         for event in events:
-            self.context.add(event)
+            if isinstance(event, Checkpoint):
+                self.context.rebase(event)
+            else:
+                self.context.add(event)
         if state is not None:
             self.state = decode_object(state, session_id=self._session_id, what="its state")
         if meta is not None:

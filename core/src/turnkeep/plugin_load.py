@@ -16,7 +16,7 @@ from typing import Any, Final, TextIO, TypeVar
 
 import pluggy
 
-from turnkeep.hookspecs import API, PROJECT, CounterSpec, Hooks, StoreSpec
+from turnkeep.hookspecs import API, PROJECT, CounterSpec, Hooks, OptimizerSpec, StoreSpec
 from turnkeep.plugin_faults import Refusal, unknown_hook, wrong_api
 
 _logger = logging.getLogger("turnkeep.plugins")
@@ -32,6 +32,20 @@ CORE_KEYS: Final = frozenset(
         "sweep",
         "counter",
         "learn",
+        "preset",
+        "max_tokens",
+        "reserve",
+        "trigger",
+        "target",
+        "pipeline",
+        "arrival_cap",
+        "arrival_caps",
+        "recall",
+        "prices",
+        "profile",
+        "step_timeout",
+        "fit",
+        "engine",
     }
 )
 """Keys of the tables that plugins' own tables stand in: no plugin may take one as its name."""
@@ -42,7 +56,7 @@ _MOST: Final = 1000
 """No plugin offers more: a hook that never ends would stop every program."""
 _HOOKS: Final = frozenset(name for name in vars(Hooks) if not name.startswith("_"))
 
-T = TypeVar("T", StoreSpec[Any], CounterSpec[Any])
+T = TypeVar("T", StoreSpec[Any], CounterSpec[Any], OptimizerSpec[Any])
 
 
 @dataclass(frozen=True)
@@ -51,6 +65,7 @@ class Offered:
 
     stores: tuple[StoreSpec[Any], ...]
     counters: tuple[CounterSpec[Any], ...]
+    optimizers: tuple[OptimizerSpec[Any], ...]
 
 
 def ask(module: object, dist_name: str) -> Offered:
@@ -78,6 +93,7 @@ def ask(module: object, dist_name: str) -> Offered:
     return Offered(
         _specs("session_stores", manager.hook.session_stores(), StoreSpec, dist_name),
         _specs("token_counters", manager.hook.token_counters(), CounterSpec, dist_name),
+        _specs("request_optimizers", manager.hook.request_optimizers(), OptimizerSpec, dist_name),
     )
 
 

@@ -15,7 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, Generic, TypeVar
 
 from turnkeep.errors import ConfigError, PluginError
-from turnkeep.hookspecs import PROJECT, CounterSpec, StoreSpec
+from turnkeep.hookspecs import PROJECT, CounterSpec, OptimizerSpec, StoreSpec
 from turnkeep.plugin_faults import Refusal, canonical, explain
 from turnkeep.plugin_load import CORE_KEYS, Offered, ask, watched
 
@@ -26,9 +26,14 @@ _logger = logging.getLogger("turnkeep.plugins")
 CATALOGUE: Final[Mapping[str, Mapping[str, str]]] = {
     "session store": {"sqlite": "turnkeep-session-sqlite"},
     "token counter": {"tiktoken": "turnkeep-tokens-tiktoken"},
+    "context step": {},
 }
 """Kind → name in TOML → the distribution to install, for what we publish ourselves."""
-_PREFIX: Final = {"session store": "session_", "token counter": "tokens_"}
+_PREFIX: Final = {
+    "session store": "session_",
+    "token counter": "tokens_",
+    "context step": "memory_",
+}
 """Kind → how the entry points of its plugins begin, by convention."""
 
 _warned: set[str] = set()
@@ -55,7 +60,7 @@ class Plugin:
         return f"{self.name} of {self.distribution} {self.version}".rstrip()
 
 
-S = TypeVar("S", StoreSpec[Any], CounterSpec[Any])
+S = TypeVar("S", StoreSpec[Any], CounterSpec[Any], OptimizerSpec[Any])
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,8 @@ class Plugins:
         """Every session store on offer, core's first."""
         self.counters: list[Offer[CounterSpec[Any]]] = []
         """Every token counter on offer, likewise."""
+        self.optimizers: list[Offer[OptimizerSpec[Any]]] = []
+        """Every step for contexts on offer, likewise."""
         self._warn = warn
         self._strict = is_strict() if strict is None else strict
         self._load()
@@ -91,6 +98,10 @@ class Plugins:
         """Give the names of all token counters, likewise."""
         return {offer.spec.name for offer in self.counters} | CATALOGUE["token counter"].keys()
 
+    def optimizer_names(self) -> set[str]:
+        """Give the names of all steps for contexts, likewise."""
+        return {offer.spec.name for offer in self.optimizers} | CATALOGUE["context step"].keys()
+
     def store(self, name: str) -> StoreSpec[Any]:
         """Choose a kind of session store by its name, or by `distribution:name`.
 
@@ -102,10 +113,21 @@ class Plugins:
         """Choose a kind of token counter, likewise."""
         return self._choose("token counter", name, self.counters)
 
-    def plugin_of(self, spec: StoreSpec[Any] | CounterSpec[Any]) -> Plugin:
+    def optimizer(self, name: str) -> OptimizerSpec[Any]:
+        """Choose a step for contexts, likewise."""
+        return self._choose("context step", name, self.optimizers)
+
+    def plugin_of(self, spec: StoreSpec[Any] | CounterSpec[Any] | OptimizerSpec[Any]) -> Plugin:
         """Give the plugin that offers a spec."""
-        offers: list[Offer[Any]] = [*self.stores, *self.counters]
-        return next(offer.plugin for offer in offers if offer.spec is spec)
+        every = (offer for offers in self._kinds().values() for offer in offers)
+        return next(offer.plugin for offer in every if offer.spec is spec)
+
+    def _kinds(self) -> dict[str, list[Offer[Any]]]:
+        return {
+            "session store": list(self.stores),
+            "token counter": list(self.counters),
+            "context step": list(self.optimizers),
+        }
 
     def _load(self) -> None:
         from turnkeep import __version__, builtin
@@ -142,34 +164,29 @@ class Plugins:
         self.found.append(replace(plugin, problem=problem, error=error))
 
     def _add(self, plugin: Plugin, offered: Offered) -> None:
-        there: list[tuple[str, list[Offer[Any]], tuple[Any, ...]]] = [
-            ("session store", list(self.stores), offered.stores),
-            ("token counter", list(self.counters), offered.counters),
-        ]
-        for kind, others, specs in there:
-            for spec in specs:
+        new: dict[str, tuple[Any, ...]] = {
+            "session store": offered.stores,
+            "token counter": offered.counters,
+            "context step": offered.optimizers,
+        }
+        for kind, others in self._kinds().items():
+            for spec in new[kind]:
                 for other in others:
                     if other.spec.name == spec.name and _same(other.plugin, plugin.distribution):
                         raise Refusal(
                             f"it offers the {kind} {spec.name!r}, which {other.plugin.name} of the "
                             "same distribution offers already; give each its own name"
                         )
-        offers = (
-            *(f"session store {spec.name}" for spec in offered.stores),
-            *(f"token counter {spec.name}" for spec in offered.counters),
-        )
+        offers = tuple(f"{kind} {spec.name}" for kind, specs in new.items() for spec in specs)
         plugin = replace(plugin, offers=offers)
         self.found.append(plugin)
         self.stores += [Offer(plugin, spec) for spec in offered.stores]
         self.counters += [Offer(plugin, spec) for spec in offered.counters]
+        self.optimizers += [Offer(plugin, spec) for spec in offered.optimizers]
 
     def _tell_clashes(self) -> None:
         """Tell of each name that several plugins offer: none wins it in silence."""
-        kinds: list[tuple[str, list[Offer[Any]]]] = [
-            ("session store", list(self.stores)),
-            ("token counter", list(self.counters)),
-        ]
-        for kind, offers in kinds:
+        for kind, offers in self._kinds().items():
             for name in dict.fromkeys(offer.spec.name for offer in offers):
                 plugins = [offer.plugin for offer in offers if offer.spec.name == name]
                 if len(plugins) == 1:

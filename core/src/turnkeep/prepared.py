@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Self
 from turnkeep.content import Item, Request, ToolDefinition
 from turnkeep.formats import get_profile
 from turnkeep.formats.profile import Profile, Wire, WireMessage
-from turnkeep.optimize.steps import Repair
+from turnkeep.repair.steps import Repair
 from turnkeep.sizing import Counted, Size, guess
 from turnkeep.tally import Snapshot, Tally, Way, Weight, fixed_weight
 from turnkeep.tokens.counter import TokenCounter, counter_for
@@ -36,6 +36,22 @@ class RequestReport(NamedTuple):
     repairs: list[Repair]
 
 
+class Weighed(NamedTuple):
+    """What the engine wants to know of a request in a provider's form.
+
+    `fixed` are the tokens of instructions and tools without leading system messages, `tokens` those
+    of the whole; `expected` is the whole by the provider's formula, `exact` whether the texts were
+    counted with the model's own tokenizer.
+    """
+
+    way: Way
+    fixed: int
+    tokens: int
+    expected: int
+    size: Size
+    exact: bool
+
+
 TallyFor = Callable[[Way], Tally | None]
 """Gives the tally of a session for a way of counting, if it has one."""
 SizeOf = Callable[[Counted], Size | None]
@@ -57,6 +73,7 @@ class PreparedRequest:
         counter: TokenCounter,
         tally_for: TallyFor | None = None,
         size_of: SizeOf | None = None,
+        stable: int = 0,
     ) -> None:
         self.request = request
         self._items = items
@@ -66,7 +83,11 @@ class PreparedRequest:
         self._counter = counter_for(counter, self._model)
         self._tally_for = tally_for
         self._size_of = size_of
+        self._stable = stable
+        """Items that a checkpoint holds."""
         self._wires: dict[str, _Wire] = {}
+        self.rewritten: Mapping[str, Any] | None = None
+        """The report of the rewrite that this is the first request after; None between rewrites."""
 
     @classmethod
     def of_items(
@@ -81,6 +102,7 @@ class PreparedRequest:
         counter: TokenCounter,
         tally_for: TallyFor | None = None,
         size_of: SizeOf | None = None,
+        stable: int = 0,
     ) -> Self:
         """Prepare a request for items from anywhere; the list may grow later, but not change."""
         request = Request(
@@ -96,6 +118,7 @@ class PreparedRequest:
             counter=counter,
             tally_for=tally_for,
             size_of=size_of,
+            stable=stable,
         )
 
     @property
@@ -118,6 +141,7 @@ class PreparedRequest:
             model_id=self.request.model_id,
             max_output=max_output,
             session_id=self._session_id,
+            stable=wire.stable,
             cache=cache,
         )
 
@@ -153,6 +177,27 @@ class PreparedRequest:
             repairs=wire.snapshot.repairs(),
         )
 
+    def weighed(self, profile: str) -> Weighed:
+        """Weigh the request as this provider would get it."""
+        wire = self._wire(profile)
+        fixed = wire.fixed
+        if wire.snapshot.first().leading:
+            system, _ = wire.profile.system(self.request.instructions, [])
+            fixed = fixed_weight(wire.way, system, [], self.request.tool_choice)
+        return Weighed(
+            wire.way,
+            fixed.tokens,
+            wire.fixed.tokens + wire.snapshot.weight.tokens,
+            wire.counted.whole,
+            wire.size,
+            self._counter.exact(self._model),
+        )
+
+    @property
+    def last_profile(self) -> str | None:
+        """The form that was asked for last; None if none was."""
+        return next(reversed(self._wires), None)
+
     def counted(self) -> Counted | None:
         """Give the counts in the form that was asked for last; None if none was."""
         return next(reversed(self._wires.values())).counted if self._wires else None
@@ -182,12 +227,23 @@ class PreparedRequest:
         counted = Counted(whole, fixed.expected, way.form)
         size = None if self._size_of is None else self._size_of(counted)
         tools = profile.tools(way.tools)
+        stable = snapshot.messages_of(self._stable)
         return _Wire(
-            profile, system, leading, tools, fixed, snapshot, counted, size or guess(whole)
+            way,
+            profile,
+            system,
+            leading,
+            tools,
+            fixed,
+            snapshot,
+            counted,
+            size or guess(whole),
+            len(leading) + stable if stable else 0,
         )
 
 
 class _Wire(NamedTuple):
+    way: Way
     profile: Profile
     system: list[Wire] | None
     leading: list[WireMessage]
@@ -196,3 +252,4 @@ class _Wire(NamedTuple):
     snapshot: Snapshot
     counted: Counted
     size: Size
+    stable: int

@@ -52,3 +52,16 @@ def price_row(name: str) -> PriceRow:
         hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(rows)}"
         raise ConfigError(f"unknown price row {name!r}; {hint}")
     return rows[name]
+
+
+def price_row_for(model: str, profile: str) -> PriceRow:
+    """Give the row that fits a model ("": unknown) in the form of a provider's requests."""
+    name = model.lower().rpartition("/")[2]
+    if "deepseek" in name:
+        return price_row("deepseek")
+    if profile == "anthropic" or name.startswith("claude"):
+        return price_row("anthropic-5m")
+    if profile == "gemini" or name.startswith("gemini"):
+        return price_row("gemini")
+    older = name.startswith(("gpt-3", "gpt-4", "o1", "o3", "o4"))
+    return price_row("openai-older" if older else "openai-5.6")

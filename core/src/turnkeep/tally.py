@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from turnkeep.content import Item, ToolDefinition
 from turnkeep.formats.profile import Profile, Wire, WireMessage
-from turnkeep.optimize.steps import Repair, Step, StepBuilder
+from turnkeep.repair.steps import Repair, Step, StepBuilder
 from turnkeep.tokens.counter import TokenCounter
 from turnkeep.tokens.formulas import Formula
 
@@ -106,6 +106,15 @@ class Snapshot(NamedTuple):
         """Give all messages but the leading system ones."""
         steps = [*self.closed[: self.steps], self.current]
         return [message for step in steps for message in step.messages()]
+
+    def messages_of(self, items: int) -> int:
+        """Count the messages of the closed steps that are made of the first so many items."""
+        count = 0
+        for step in self.closed[: self.steps] if items else ():
+            if max(step.origins, default=0) >= items:
+                break
+            count += len(step.messages())
+        return count
 
     def repairs(self) -> list[Repair]:
         """Give what was repaired."""

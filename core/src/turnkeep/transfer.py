@@ -23,8 +23,8 @@ from turnkeep.history import standing_base
 from turnkeep.log import begin
 from turnkeep.manager import SessionManager
 from turnkeep.meta import Meta, times
-from turnkeep.optimize.steps import Repair
 from turnkeep.prepared import PreparedRequest
+from turnkeep.repair.steps import Repair
 from turnkeep.session import Session
 from turnkeep.store import Head, SessionStore, Ttl
 from turnkeep.tokens.estimate import EstimateCounter

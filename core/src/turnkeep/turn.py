@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
 
+from turnkeep.blobs import is_large, refer
 from turnkeep.codec import decode_object, encode_object
 from turnkeep.content import (
     ITEM_TYPES,
@@ -22,9 +23,10 @@ from turnkeep.content import (
 )
 from turnkeep.context import Context, Entry
 from turnkeep.errors import ContentError, PendingApproval
-from turnkeep.events import Decision, Event, author_of, new_id, utc_now
+from turnkeep.events import Checkpoint, Decision, Event, Placed, author_of, new_id, utc_now
 from turnkeep.formats.response import read_response
 from turnkeep.lease import Intent, Lease, TurnRules
+from turnkeep.log import read_event, stream_events
 from turnkeep.prepared import PreparedRequest
 from turnkeep.results import rejection_of, result_of
 from turnkeep.sizing import Undo
@@ -32,6 +34,10 @@ from turnkeep.store import Head, SessionStore, Ttl, check_id
 from turnkeep.tokens.counter import TokenCounter
 from turnkeep.tokens.learned import Learned
 from turnkeep.weighing import Weighing
+
+if TYPE_CHECKING:
+    from turnkeep.fitting import Fitting
+    from turnkeep.optimize.engine import Rewrite
 
 INTERRUPTED: Final = "interrupted, outcome unknown"
 """The result of a call that was open when another turn began."""
@@ -45,11 +51,13 @@ class Step(NamedTuple):
     """Calls to run now."""
     pending: list[ToolCall]
     """Calls that may not run before a decision."""
+    answered: Sequence[ToolCall] = ()
+    """Calls that the turn has answered itself: what they asked to read back is in the context."""
 
     @property
     def done(self) -> bool:
         """Whether this was the final answer."""
-        return not self.tool_calls and not self.pending
+        return not (self.tool_calls or self.pending or self.answered)
 
     @property
     def text(self) -> str:
@@ -72,8 +80,11 @@ class Turn:
         user_id: str | None = None,
         execution_id: str | None = None,
         learned: Learned | None = None,
+        fitting: Fitting | None = None,
     ) -> None:
         self.session_id = check_id(session_id)
+        self._store = store
+        self._fitting = fitting
         self.execution_id = execution_id or new_id()
         self._lease = Lease(
             store,
@@ -82,12 +93,14 @@ class Turn:
             ttl=ttl,
             user_id=user_id,
             notes=self._notes,
+            arrival=None if fitting is None else fitting.arrival,
         )
         self._on_pending = rules.on_pending
         self._counter = counter
         self._weighing = Weighing(counter, learned)
         self._prepared: tuple[PreparedRequest, int] | None = None
         """The last request, and the seq of the last event that it holds."""
+        self._last: PreparedRequest | None = None
 
     @property
     def context(self) -> Context:
@@ -174,7 +187,11 @@ class Turn:
         """
         parsed = read_response(response)
         partial = partial or parsed.partial
-        items = [_gated(item, needs_approval) for item in parsed.items]
+        own = None if self._fitting is None else self._fitting.recall
+        items = [
+            item if own and _named(item, own) else _gated(item, needs_approval)
+            for item in parsed.items
+        ]
         calls = [item for item in items if isinstance(item, ToolCall) and not partial]
         prepared, upto = self._prepared or (None, None)
         undo: Undo | None = None
@@ -201,10 +218,14 @@ class Turn:
         self._prepared = None
         if undo is not None:
             self._weighing.teach(prepared)
+        answered = [call for call in calls if own and _named(call, own)]
+        if answered:
+            await self._recall()
         return Step(
             event,
-            [call for call in calls if not call.needs_approval],
+            [call for call in calls if not call.needs_approval and call not in answered],
             [call for call in calls if call.needs_approval],
+            answered,
         )
 
     async def add_result(
@@ -282,29 +303,109 @@ class Turn:
         tools: Iterable[ToolDefinition | Mapping[str, Any]] = (),
         tool_choice: Any = None,
         model_id: str | None = None,
+        profile: str | None = None,
     ) -> PreparedRequest:
         """Prepare the next model call from the live context.
 
-        Raises PendingApproval while calls wait for a decision.
+        Where a limit is configured, the context is rewritten first if it is time to; that is stored
+        before the request is given. `profile` says in which provider's form it must fit (default:
+        as the configuration or the model's name says, or as was asked for last). Raises
+        PendingApproval while calls wait for a decision, ContextOverflow where the request cannot be
+        made to fit.
         """
         await self._lease.settle()
         if pending := self.pending:
             raise PendingApproval(self.session_id, tuple(call.name for call in pending))
+        fitting = self._fitting
+        if fitting is not None:
+            tools = fitting.with_recall(tools)
+            if fitting.recall:
+                await self._recall()
         self._lease.exposed = True
-        self._follow()
-        prepared = PreparedRequest.of_items(
-            self.context.items,
-            instructions=instructions,
-            tools=tools,
-            tool_choice=tool_choice,
-            model_id=model_id,
-            session_id=self.session_id,
-            counter=self._counter,
-            tally_for=self._weighing.tally_for(),
-            size_of=self._weighing.size_of(model_id or ""),
-        )
+
+        def prepare() -> PreparedRequest:
+            self._follow()
+            return PreparedRequest.of_items(
+                self.context.items,
+                instructions=instructions,
+                tools=tools,
+                tool_choice=tool_choice,
+                model_id=model_id,
+                session_id=self.session_id,
+                counter=self._counter,
+                tally_for=self._weighing.tally_for(),
+                size_of=self._weighing.size_of(model_id or ""),
+                stable=self.context.stable,
+            )
+
+        prepared = prepare()
+        if fitting is not None:
+            rewrite = await fitting.look(
+                prepared,
+                self.context,
+                profile=profile or fitting.profile(model_id, self._last),
+                idle=self._lease.idle(),
+                factor=self._weighing.factor(model_id or ""),
+            )
+            if rewrite is not None:
+                await self._rebase(rewrite)
+                prepared = prepare()
+                prepared.rewritten = rewrite.report
+        self._last = prepared
         self._prepared = prepared, self._lease.next_seq - 1
         return prepared
+
+    async def _rebase(self, rewrite: Rewrite) -> None:
+        """Store a rewritten context as a checkpoint, and go on from it."""
+        contents = [await self._placed(entry) for entry in rewrite.entries]
+
+        def build() -> list[Event]:
+            calls = {entry.ref for entry in rewrite.entries}
+            decisions = [
+                decision for ref, decision in self.context.decisions.items() if ref in calls
+            ]
+            return [
+                Checkpoint(
+                    execution_id=self.execution_id,
+                    author="system",
+                    contents=contents,
+                    decisions=decisions,
+                    previous=self.context.base,
+                    report=rewrite.report,
+                    memory=rewrite.memory,
+                )
+            ]
+
+        await self._lease.write(Intent(("checkpoint", rewrite.report), build, rebases=True))
+        for place, entry in enumerate(rewrite.entries):
+            if self.context.items[place] is not entry.item:  # large media stay as they are here
+                self.context.put(place, entry.item)
+
+    async def _placed(self, entry: Entry) -> Placed:
+        """Give an entry as a checkpoint keeps it, large media by reference."""
+        placed = Placed.model_construct(
+            seq=entry.ref.seq, index=entry.ref.index, item=entry.item, form=entry.form
+        )
+        content = getattr(entry.item, "content", None)
+        if not isinstance(content, list) or not any(map(is_large, content)):
+            return placed
+        original = None
+        if entry.form != "whole":
+            event = await read_event(self._store, self.session_id, entry.ref.seq)
+            original = event.content[entry.ref.index]
+        return refer(placed, original)
+
+    async def _recall(self) -> None:
+        """Answer the open calls that ask to read something back, from the session's log."""
+        fitting = self._fitting
+        assert fitting is not None
+        calls = [call for call in self.open_calls if _named(call, fitting.recall)]
+        if not calls:
+            return
+        events = [event async for event in stream_events(self._store, self.session_id)]
+        for call in calls:
+            found = await fitting.answer(call, events)
+            await self.add_result(call, found.text, status="error" if found.failed else "success")
 
     def _follow(self) -> None:
         self._weighing.follow(self.context, self._lease.notes)
@@ -374,6 +475,10 @@ class Turn:
 
 def _calls(entries: Iterable[Entry]) -> list[ToolCall]:
     return [entry.item for entry in entries if isinstance(entry.item, ToolCall)]
+
+
+def _named(item: Item, name: str | None) -> bool:
+    return isinstance(item, ToolCall) and item.name == name
 
 
 def _gated(item: Item, needs_approval: Callable[[ToolCall], bool] | Collection[str]) -> Item:

@@ -56,6 +56,10 @@ class Weighing:
         """Give what sizes a request that is made of the context as it is now."""
         return partial(self._size, self._context, model)
 
+    def factor(self, model: str) -> float:
+        """Give how many of the provider's tokens one of ours is, as far as reports have taught."""
+        return self._sizing.correction(model).factor
+
     def reported(
         self,
         usage: Usage,

@@ -23,7 +23,7 @@ from turnkeep.errors import ContentError
 from turnkeep.formats import detect, get_profile
 from turnkeep.formats.profile import render_context
 from turnkeep.formats.response import read_response
-from turnkeep.optimize.validity import repair, violations
+from turnkeep.repair.validity import repair, violations
 from turnkeep.testing import histories
 
 PROFILE = get_profile("gemini")

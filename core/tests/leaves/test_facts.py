@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnkeep.content import Message, ToolCall
-from turnkeep.replay.facts import FactReader, facts_in
+from turnkeep.optimize.facts import FactReader, facts_in
 
 
 @pytest.mark.parametrize(

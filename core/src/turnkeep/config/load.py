@@ -17,8 +17,12 @@ from turnkeep.config.layers import Layers, from_file, from_mapping, label, witho
 from turnkeep.config.options import SessionOptions, TokenOptions
 from turnkeep.config.toml_lines import KeyPath
 from turnkeep.errors import ConfigError, PluginError
-from turnkeep.hookspecs import CounterSpec, StoreSpec
+from turnkeep.hookspecs import CounterSpec, OptimizerSpec, StoreSpec
+from turnkeep.optimize.pipeline import ChosenStep
+from turnkeep.optimize.presets import with_preset
+from turnkeep.optimize.rules import ContextRules, Use
 from turnkeep.plugins import Offer, Plugins
+from turnkeep.prices import price_row
 
 _NOTHING_FOUND: Final = (
     f"no {FILE_NAME} here: sessions are kept in memory and end with this process; "
@@ -48,6 +52,8 @@ class Config:
     store_options: BaseModel = field(repr=False)
     counter: CounterSpec[Any]
     counter_options: BaseModel = field(repr=False)
+    context: ContextRules
+    steps: tuple[ChosenStep, ...] = field(repr=False)
     plugins: Plugins = field(repr=False)
     source: str
     """Where it came from, for messages."""
@@ -63,6 +69,12 @@ class Config:
             *self._settings(self.store_options, ("session", self.store.name)),
             *self._settings(self.tokens, ("tokens",), shown=True),
             *self._settings(self.counter_options, ("tokens", self.counter.name)),
+            *self._settings(self.context, ("context",), shown=True),
+            *(
+                setting
+                for name, step in {step.spec.name: step for step in self.steps}.items()
+                for setting in self._settings(step.options, ("context", name))
+            ),
         ]
 
     def _settings(
@@ -130,7 +142,7 @@ def load_config(
     return _Checker(layers, plugins or Plugins()).config(folder, notes)
 
 
-S = TypeVar("S", StoreSpec[Any], CounterSpec[Any])
+S = TypeVar("S", StoreSpec[Any], CounterSpec[Any], OptimizerSpec[Any])
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -173,9 +185,11 @@ class _Checker:
             section.name: (*section.model.model_fields, *section.known)
             for section in (self.session, self.tokens)
         }
+        known["context"] = (*ContextRules.model_fields, *self.plugins.optimizer_names())
         unknown_tables(layers.tables, known, self.faults)
         session, store, store_options = self._section(self.session)
         tokens, counter, counter_options = self._section(self.tokens)
+        context, steps = self._context()
         problems = [f"{where}: {what}" for where, what in layers.faults]
         ordered = sorted(self.faults, key=self._position)
         problems += [fault.sentence(layers) for fault in ordered]
@@ -191,10 +205,63 @@ class _Checker:
         assert counter is not None
         assert store_options is not None
         assert counter_options is not None
+        assert context is not None
         return Config(
-            session, tokens, store, store_options, counter, counter_options, self.plugins,
-            layers.source, folder, notes, layers=layers,
+            session, tokens, store, store_options, counter, counter_options, context,
+            tuple(steps), self.plugins, layers.source, folder, notes, layers=layers,
         )  # fmt: skip
+
+    def _context(self) -> tuple[ContextRules | None, list[ChosenStep]]:
+        """Check the table of contexts: its own keys, and the steps of its pipeline."""
+        layers, path, names = self.layers, ("context",), self.plugins.optimizer_names()
+        table = layers.tables.get("context", {})
+        if not isinstance(table, Mapping):
+            self.faults.append(Fault(path, (), "must be a table, as in [context]"))
+            return None, []
+        table = with_preset(table)
+        fields = ContextRules.model_fields
+        own = {key: below for key, below in table.items() if key in fields or key not in names}
+        belongs = {
+            key: (*path, offer.spec.name)
+            for offer in self.plugins.optimizers
+            for key in keys_of(offer.spec.options)
+        }
+        rules = check_table(
+            ContextRules, own, path, layers, self.faults, tables_below=names, belongs=belongs
+        )
+        if rules is None:
+            return None, []
+        try:
+            if rules.prices != "auto":
+                price_row(rules.prices)
+        except ConfigError as error:
+            self.faults.append(Fault(path, ("prices",), str(error)))
+        steps: list[ChosenStep] = []
+        for place, use in enumerate(rules.pipeline):
+            step = self._step(table, ("pipeline", place), use)
+            if step is not None:
+                often = sum(other.spec is step.spec for other in steps)
+                steps.append(step._replace(name=f"{step.name}#{often + 1}") if often else step)
+        return rules, steps
+
+    def _step(self, table: Mapping[str, Any], key: KeyPath, use: str | Use) -> ChosenStep | None:
+        name, inline = (use, {}) if isinstance(use, str) else (use.use, use.options)
+        try:
+            spec = self.plugins.optimizer(name)
+        except (ConfigError, PluginError) as error:
+            if isinstance(error, PluginError):
+                self.broken.append(error)
+            self.faults.append(Fault(("context",), key, str(error), "choice"))
+            return None
+        below = table.get(spec.name, {})
+        path: KeyPath = ("context", spec.name)
+        if not isinstance(below, Mapping):
+            self.faults.append(Fault(path, (), f"must be a table, as in [{label(path)}]"))
+            return None
+        if inline:
+            below, path = {**below, **inline}, ("context", *key)
+        options = self._options("context step", spec, below, path)
+        return None if options is None else ChosenStep(spec.name, spec, options)
 
     def _position(self, fault: Fault) -> tuple[bool, int]:
         if self.layers.variable(fault.path) is not None:

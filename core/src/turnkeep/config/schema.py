@@ -8,6 +8,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from turnkeep.config.options import SessionOptions, TokenOptions
+from turnkeep.optimize.rules import ContextRules
 from turnkeep.plugins import CATALOGUE, Offer, Plugins
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -24,6 +25,7 @@ def schema(plugins: Plugins) -> tuple[dict[str, Any], list[str]]:
     tables = {
         "session": made.table(SessionOptions, "store", "session store", plugins.stores),
         "tokens": made.table(TokenOptions, "counter", "token counter", plugins.counters),
+        "context": made.table(ContextRules, None, "context step", plugins.optimizers),
     }
     return {
         "$schema": DIALECT,
@@ -54,7 +56,7 @@ class _Maker:
     def table(
         self,
         model: type[BaseModel],
-        chooser: str,
+        chooser: str | None,
         kind: str,
         offers: Sequence[Offer[Any]],
     ) -> dict[str, Any]:
@@ -66,7 +68,8 @@ class _Maker:
             | {f"{offer.plugin.distribution}:{offer.spec.name}" for offer in offers}
         )
         properties = made["properties"]
-        properties[chooser]["anyOf"] = [{"type": "string", "enum": names}, _ENV]
+        if chooser is not None:
+            properties[chooser]["anyOf"] = [{"type": "string", "enum": names}, _ENV]
         for short in sorted({offer.spec.name for offer in offers}):
             tables = [
                 self.options(offer.spec.options, f"{offer.plugin.distribution}:{short}")

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from turnkeep.config.layers import key_text
 from turnkeep.config.options import AsDuration, SessionOptions, TokenOptions, duration_text
+from turnkeep.optimize.rules import ContextRules
 from turnkeep.plugins import Offer, Plugins
 
 _WIDTH: Final = 96
@@ -36,11 +37,13 @@ def template(plugins: Plugins, *, schema: str | None = None) -> str:
     for name, model, chooser, chosen, offers in (
         ("session", SessionOptions, "store", store, list[Offer[Any]](plugins.stores)),
         ("tokens", TokenOptions, "counter", counter, list[Offer[Any]](plugins.counters)),
+        ("context", ContextRules, "", "", list[Offer[Any]](plugins.optimizers)),
     ):
         lines.append(f"[{name}]")
         for offer in offers:
             lines += _wrapped(f'"{_name(offer, offers)}": {offer.spec.summary}')
-        lines.append(f"{chooser} = {_value(chosen)}")
+        if chooser:
+            lines.append(f"{chooser} = {_value(chosen)}")
         lines += _keys(model, leave_out=chooser)
         lines.append("")
         for offer in offers:

@@ -12,7 +12,7 @@ from turnkeep.errors import ContentError
 from turnkeep.formats.foreign import detect
 from turnkeep.formats.profile import Profile
 
-__all__ = ["PROFILE_NAMES", "detect", "get_profile"]
+__all__ = ["PROFILE_NAMES", "detect", "get_profile", "profile_of"]
 
 PROFILE_NAMES: Final = ("openai-chat", "anthropic", "openai-responses", "gemini")
 
@@ -29,3 +29,11 @@ def get_profile(name: str) -> Profile:
     # Most programs speak to one provider: the others are not even loaded.
     profile: Profile = import_module(f"turnkeep.formats.{name.replace('-', '_')}").PROFILE
     return profile
+
+
+def profile_of(model: str) -> str | None:
+    """Tell whose form of requests a model's name calls for; None where it does not tell."""
+    name = model.lower().rpartition("/")[2]
+    if name.startswith("claude"):
+        return "anthropic"
+    return "gemini" if name.startswith("gemini") else None

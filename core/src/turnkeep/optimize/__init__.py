@@ -1,4 +1,7 @@
-"""What stands between a session's log and a model call: steps, repair, and the rewriting of both.
+"""What makes contexts smaller, and keeps them within a limit.
 
-`steps` cuts a log into steps and repairs each as it closes; `validity` repairs whole lists.
+An optimizer (`plan`) sees a context in groups (`view`) and asks for edits, which `edits` applies.
+`engine` says when, runs the pipeline, checks and reports; `fit` is its last step. The steps that
+ship with core are `compact`, `notes`, `dedupe` and `window`; `arrival` shortens what comes in, and
+`recall` reads back what was taken out.
 """

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from turnkeep.content import Item, Message, Opaque, Reasoning
 from turnkeep.formats.profile import WireMessage
-from turnkeep.optimize.steps import Repair
+from turnkeep.repair.steps import Repair
 from turnkeep.tally import Snapshot, Tally, Way, weigh
 
 

@@ -36,6 +36,7 @@ def apply(view: View, plan: Plan) -> list[Entry]:
                 covered[number] = edit
         else:
             raise BadEdit(f"{type(edit).__name__} is no edit; there are Replace and Cover")
+    _check_sizes(view, covered)
     entries: list[Entry] = []
     for group in view.groups:
         cover = covered.get(group.number)
@@ -48,6 +49,13 @@ def apply(view: View, plan: Plan) -> list[Entry]:
             text = Message(role="user", content=cover.text)
             entries.append(Entry(view.entries[group.first].ref, text, "cover"))
     return entries
+
+
+def _check_sizes(view: View, covered: Mapping[int, Cover]) -> None:
+    texts = [edit.text for edit in dict.fromkeys(covered.values()) if edit.text is not None]
+    new = sum(view.weigh(Message(role="user", content=text)) for text in texts)
+    if new >= sum(view.groups[number].tokens for number in covered) and covered:
+        raise BadEdit("what it covers with is not shorter than what it covers")
 
 
 def _replaced(view: View, edit: Replace) -> Entry:
@@ -105,9 +113,6 @@ def _covered(view: View, edit: Cover) -> range:
     if edit.text is not None:
         if not isinstance(edit.text, str) or is_blank(edit.text):
             raise BadEdit("it covers with an empty text; None covers with nothing")
-        new = view.weigh(Message(role="user", content=edit.text))
-        if new >= sum(groups[number].tokens for number in numbers):
-            raise BadEdit("what it covers with is not shorter than what it covers")
     return numbers
 
 

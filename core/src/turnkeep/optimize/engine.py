@@ -81,8 +81,6 @@ class Rewrite(NamedTuple):
     memory: dict[str, JsonValue]
     report: dict[str, JsonValue]
     tokens: int
-    waits: float
-    """What the next course begins with (see `Course.waits`)."""
 
 
 class Course:
@@ -93,7 +91,8 @@ class Course:
 
     def __init__(self, base: int = 0, memory: Mapping[str, JsonValue] | None = None) -> None:
         self.waits = 0.0
-        """Tokens below which no further try is made."""
+        """Tokens below which no further try is made: each rewrite is to gain what it was made for,
+        also where the one before did not get down to its target."""
         self.leading = 0
         """Tokens of the system messages that stand before all else."""
         self.thinking = False
@@ -104,11 +103,10 @@ class Course:
         self._grown = 0
         self._side: str = "input"
         self._leads = True
+        self._prior = 0.0
         match (memory or {}).get(ENGINE):
-            case {"growth": float() | int() as growth}:
-                self._prior = float(growth)
-            case _:
-                self._prior = 0.0
+            case {"growth": float() | int() as growth, "waits": float() | int() as waits}:
+                self._prior, self.waits = float(growth), float(waits)
 
     def follow(self, items: Sequence[Item], scale: Scale) -> None:
         """Take in the items that are new; the first `base` are those of a checkpoint."""
@@ -161,12 +159,11 @@ class Engine:
         )
         if ask.tokens > ask.limit:
             return "limit", levels
-        if ask.tokens < course.waits:
-            return None, levels
-        if ask.tokens > levels.trigger:
+        high = max(levels.trigger, course.waits)
+        if ask.tokens > high:
             return "trigger", levels
         cold = ask.prices.read < 1 and ask.idle > ask.prices.lifetime
-        if cold and ask.tokens > (levels.target + levels.trigger) / 2:
+        if cold and ask.tokens > high - (levels.trigger - levels.target) / 2:
             return "cold", levels
         return None, levels
 
@@ -184,20 +181,22 @@ class Engine:
         reason, levels = self.reason(ask, course)
         if reason is None:
             return None
-        return await _Run(self, entries(), memory, ask, course, levels).play(reason)
+        run = _Run(self, ask, course, levels, entries=entries(), memory=memory)
+        return await run.play(reason)
 
 
 class _Run:
-    """One look at a context, and its rewriting if it comes to that."""
+    """One rewriting of a context."""
 
     def __init__(
         self,
         engine: Engine,
-        entries: Sequence[Entry],
-        memory: Mapping[str, JsonValue],
         ask: Ask,
         course: Course,
         levels: Levels,
+        *,
+        entries: Sequence[Entry],
+        memory: Mapping[str, JsonValue],
     ) -> None:
         self.engine = engine
         self.course = course
@@ -223,7 +222,9 @@ class _Run:
         if self.entries == list(self.before) or (reason != "limit" and saved < least):
             course.waits = ask.tokens * AGAIN
             return None
-        waits = self.tokens * AGAIN if any(step.problem for step in self.steps) else 0.0
+        waits = float(self.tokens + self.levels.trigger - self.levels.target)
+        if any(step.problem for step in self.steps):
+            waits = max(waits, self.tokens * AGAIN)
         report = report_of(
             reason=reason,
             ask=ask,
@@ -236,8 +237,8 @@ class _Run:
             repairs=checked.repairs,
             seconds=time.perf_counter() - began,
         )
-        self.memory[ENGINE] = {"growth": round(course.growth, 1)}
-        return Rewrite(self.entries, self.memory, report, self.tokens, waits)
+        self.memory[ENGINE] = {"growth": round(course.growth, 1), "waits": waits}
+        return Rewrite(self.entries, self.memory, report, self.tokens)
 
     async def _pipeline(self) -> Checked:
         """Run the steps; if what they leave breaks a rule, again, checking after each."""

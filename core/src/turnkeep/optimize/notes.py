@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from turnkeep.content import Message, Ref, ToolCall, ToolResult, compact_json, message_text
 from turnkeep.context import Entry
-from turnkeep.optimize.names import names_in
+from turnkeep.optimize.facts import FactReader
 from turnkeep.optimize.plan import Cover, Plan
 from turnkeep.optimize.reference import mark
 from turnkeep.optimize.view import Group, View
@@ -57,7 +57,7 @@ class _Memory:
     groups: int
     """How many groups were taken out: the clock by which names fade."""
     names: dict[str, list[Any]]
-    """Name → kind, how often it came up, and when last."""
+    """Name → in how many items it came up, and when last."""
     lines: list[str]
     older: int
     """Lines that are not kept any more."""
@@ -94,14 +94,20 @@ class _Memory:
 
     def rank(self, name: str) -> tuple[float, str]:
         """Say how likely a name is to come up again; equal ones stand in a fixed order."""
-        kind, often, last = self.names[name]
+        often, last = self.names[name]
         age = self.groups - last
-        return _WEIGHT.get(kind, 1.0) * (1 + often) / (1 + age / _FADES), name
+        return _WEIGHT[_kind(name)] * (1 + often) / (1 + age / _FADES), name
+
+
+def _kind(name: str) -> str:
+    if "/" in name or "\\" in name:
+        return "path"
+    return "number" if name[0].isdigit() else "identifier"
 
 
 def _is_name(each: list[Any]) -> bool:
     match each:
-        case [str(), int(), int()]:
+        case [int(), int()]:
             return True
     return False
 
@@ -111,6 +117,7 @@ class Notes:
 
     def __init__(self, options: NotesOptions) -> None:
         self._options = options
+        self._reader = FactReader()
 
     async def plan(self, view: View) -> Plan | None:
         """Give the edits (see `Optimizer`)."""
@@ -150,11 +157,11 @@ class Notes:
 
     def _take(self, memory: _Memory, entries: Sequence[Entry]) -> None:
         memory.groups += 1
-        for text in _own_texts(entries):
-            for kind, name in names_in(text):
-                known = memory.names.setdefault(name, [kind, 0, 0])
-                known[1] += 1
-                known[2] = memory.groups
+        for entry in entries:
+            for name in self._reader.said(entry.item):
+                known = memory.names.setdefault(name, [0, 0])
+                known[0] += 1
+                known[1] = memory.groups
         memory.lines += self._lines(entries)
 
     def _lines(self, entries: Sequence[Entry]) -> Iterator[str]:
@@ -197,15 +204,6 @@ class Notes:
                 parts.append(f"({left} older ones are not listed; search for them by a pattern)")
             parts += lines
         return "\n".join(parts)
-
-
-def _own_texts(entries: Sequence[Entry]) -> Iterator[str]:
-    """Give the texts of the model and of the user, not those of tools."""
-    for _, item, _ in entries:
-        if type(item) is Message:
-            yield message_text(item)
-        elif type(item) is ToolCall:
-            yield compact_json(item.arguments)
 
 
 def _first_argument(arguments: Mapping[str, Any]) -> str:

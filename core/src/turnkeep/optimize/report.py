@@ -11,7 +11,7 @@ from turnkeep.content import Item, Message, ToolCall, ToolResult
 from turnkeep.context import Entry
 from turnkeep.optimize.economy import payback
 from turnkeep.optimize.reference import mark
-from turnkeep.optimize.steps import Repair
+from turnkeep.repair.steps import Repair
 
 if TYPE_CHECKING:
     from turnkeep.optimize.engine import Ask, StepReport

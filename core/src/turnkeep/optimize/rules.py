@@ -34,6 +34,9 @@ class ContextRules(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    preset: Literal["coding", "chat", "cheap"] | None = Field(
+        default=None, description="Sets what is not set here, as replays of recordings found best"
+    )
     max_tokens: int | None = Field(
         default=None,
         gt=0,
@@ -70,6 +73,11 @@ class ContextRules(BaseModel):
     )
     prices: str = Field(
         default="auto", description='Row of prices that "auto" reckons with; "auto": the model\'s'
+    )
+    profile: str = Field(
+        default="auto",
+        description='Whose form of request must fit: "auto" goes by the model and by what was '
+        "asked for last",
     )
     step_timeout: float = Field(default=30.0, gt=0, description="Seconds that a step may take")
 

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from turnkeep.content import Item, Message
 from turnkeep.errors import ConfigError
 from turnkeep.formats.profile import WireMessage, leading_run
-from turnkeep.optimize.steps import StepBuilder
+from turnkeep.repair.steps import StepBuilder
 from turnkeep.replay.recording import Recording
 from turnkeep.replay.terms import Terms
 

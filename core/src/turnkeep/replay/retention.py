@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult
 from turnkeep.formats.media import text_only
 from turnkeep.formats.profile import Profile, WireMessage, side_of
+from turnkeep.optimize.facts import FactReader
 from turnkeep.optimize.reference import references
-from turnkeep.replay.facts import FactReader
 from turnkeep.replay.recording import Recording
 
 VERBATIM: Final = 1_000

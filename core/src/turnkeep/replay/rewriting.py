@@ -105,7 +105,6 @@ class _Played:
         self.context.rebase(kept)
         items = self.context.items
         self.course = Course(len(items), rewrite.memory)
-        self.course.waits = rewrite.waits
         self.tally = Tally(self.way)
         self.tally.follow(items, len(items))
         self.course.follow(items, self.scale)

@@ -8,8 +8,8 @@ import pytest
 from turnkeep.formats import PROFILE_NAMES, get_profile
 from turnkeep.formats.jsonl import read_sessions
 from turnkeep.formats.profile import side_of
-from turnkeep.optimize.steps import StepBuilder
-from turnkeep.optimize.validity import repair
+from turnkeep.repair.steps import StepBuilder
+from turnkeep.repair.validity import repair
 
 
 def items_of(path):

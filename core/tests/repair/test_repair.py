@@ -5,8 +5,8 @@ import pytest
 from turnkeep.content import Item, Message, ToolCall, ToolResult
 from turnkeep.formats import PROFILE_NAMES, get_profile
 from turnkeep.formats.profile import Profile, leading_run
-from turnkeep.optimize.steps import GO_ON, NO_START, StepBuilder
-from turnkeep.optimize.validity import repair, violations
+from turnkeep.repair.steps import GO_ON, NO_START, StepBuilder
+from turnkeep.repair.validity import repair, violations
 from turnkeep.testing import histories
 
 PROFILES = [pytest.param(get_profile(name), id=name) for name in PROFILE_NAMES]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from turnkeep.content import Item, ToolDefinition
 from turnkeep.formats.profile import Profile, Violation, render_context
-from turnkeep.optimize.steps import Repair, Step, StepBuilder
+from turnkeep.repair.steps import Repair, Step, StepBuilder
 
 
 class Repaired(NamedTuple):

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from turnkeep.formats import PROFILE_NAMES, get_profile
 from turnkeep.formats.profile import Profile, WireMessage, render_context, side_of
-from turnkeep.optimize.steps import StepBuilder
-from turnkeep.optimize.validity import repair, violations
+from turnkeep.repair.steps import StepBuilder
+from turnkeep.repair.validity import repair, violations
 from turnkeep.testing import histories
 
 PROFILES = [pytest.param(get_profile(name), id=name) for name in PROFILE_NAMES]

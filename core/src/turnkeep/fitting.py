@@ -1,0 +1,140 @@
+"""Fitting: a turn's side of the engine — which form must fit, what the limit is in our counts.
+
+A limit is in tokens as the provider counts them; our counts differ. What the provider has reported
+in this session says by how much, so the limit is put in terms of our counts before the engine looks
+at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from turnkeep.content import Item, ToolCall, ToolDefinition
+from turnkeep.context import Context
+from turnkeep.errors import ContextOverflow
+from turnkeep.events import Event
+from turnkeep.formats import profile_of
+from turnkeep.optimize.arrival import Arrivals
+from turnkeep.optimize.checked import Scale
+from turnkeep.optimize.engine import Ask, Course, Engine, Rewrite
+from turnkeep.optimize.recall import DEFINITION, RECALL, Answer, answer, log_entries
+from turnkeep.optimize.rules import ContextRules
+from turnkeep.prepared import PreparedRequest
+from turnkeep.prices import price_row, price_row_for
+from turnkeep.sizing import Size
+from turnkeep.tokens.counter import TokenCounter, counter_for
+
+DEFAULT_PROFILE: Final = "openai-chat"
+RECALLED: Final = 4_000
+"""Tokens that are read back at once where results have no cap."""
+
+
+class Fitting:
+    """Follows one session's context for the engine; made for each turn."""
+
+    def __init__(self, engine: Engine, session_id: str, counter: TokenCounter) -> None:
+        self._engine = engine
+        self._counter = counter
+        rules = engine.rules
+        self.arrival = Arrivals(counter, cap=rules.arrival_cap, caps=rules.arrival_caps)
+        """Gives the form in which items enter the context."""
+        self.recall: str | None = RECALL if rules.recall else None
+        """The name of the tool that reads back, if the model has it and it is ours."""
+        self._session_id = session_id
+        self._scale: Scale | None = None
+        self._course = Course()
+        self._items: list[Item] | None = None
+        self._asked: str | None = None
+        """The form that was asked for last."""
+
+    @property
+    def rules(self) -> ContextRules:
+        """The rules of the engine."""
+        return self._engine.rules
+
+    def with_recall(
+        self, tools: Iterable[ToolDefinition | Mapping[str, Any]]
+    ) -> list[ToolDefinition | Mapping[str, Any]]:
+        """Add the tool that reads back, unless the program has one of that name."""
+        declared = list(tools)
+        if self.rules.recall:
+            taken = any(
+                (tool.name if isinstance(tool, ToolDefinition) else tool.get("name")) == RECALL
+                for tool in declared
+            )
+            self.recall = None if taken else RECALL
+            if not taken:
+                declared.append(DEFINITION)
+        return declared
+
+    async def answer(self, call: ToolCall, events: Sequence[Event]) -> Answer:
+        """Answer a call that reads back, from the whole log."""
+        cap = self.rules.arrival_cap or RECALLED
+        counter = counter_for(self._counter, "")
+        return await answer(call.arguments, log_entries(events), cap=cap, count=counter.count_texts)
+
+    def profile(self, model: str | None, before: PreparedRequest | None) -> str:
+        """Say in whose form the next request must fit."""
+        self._asked = (None if before is None else before.last_profile) or self._asked
+        if self.rules.profile != "auto":
+            return self.rules.profile
+        return profile_of(model or "") or self._asked or DEFAULT_PROFILE
+
+    async def look(
+        self,
+        prepared: PreparedRequest,
+        context: Context,
+        *,
+        profile: str,
+        idle: float,
+        factor: float,
+    ) -> Rewrite | None:
+        """Give the context rewritten if it is time to.
+
+        `idle` are the seconds since the last request, `factor` how many of the provider's tokens
+        one of ours is. Raises ContextOverflow where the request cannot be made to fit.
+        """
+        if self.rules.max_tokens is None:
+            return None
+        weighed = prepared.weighed(profile)
+        scale = self._scale
+        if scale is None or scale.way.name != weighed.way.name:
+            scale = Scale(weighed.way, prepared.request.instructions)
+            self._items = None
+        self._scale = scale
+        if context.items is not self._items:
+            self._course, self._items = Course(context.stable, context.memory), context.items
+            scale.forget(context.items)
+        self._course.follow(context.items, scale)
+        limit = self.rules.max_tokens - self.rules.reserve
+        name, model = self.rules.prices, prepared.request.model_id or ""
+        prices = price_row_for(model, profile) if name == "auto" else price_row(name)
+        own = own_limit(limit, weighed.tokens, weighed.expected, weighed.size, factor)
+        if weighed.exact and not weighed.size.anchored:
+            own = limit  # our count is the provider's
+        ask = Ask(scale, own, weighed.fixed, weighed.tokens, prices, idle)
+        try:
+            return await self._engine.rewrite(
+                lambda: context.entries, context.memory, ask, self._course
+            )
+        except ContextOverflow as error:
+            raise ContextOverflow(
+                error.limit, error.tokens, error.floor, self._session_id
+            ) from None
+
+
+def own_limit(limit: int, tokens: int, expected: int, size: Size, factor: float) -> int:
+    """Put a limit of the provider's tokens in terms of our counts.
+
+    Parameters: our count of the request, which errs upward, and the one by the provider's formula;
+    what the request is expected to be; the provider's tokens for one of ours. What the provider
+    counts beyond that (hidden text) cannot be shrunk, so it comes off the limit.
+    """
+    if not tokens or not expected:
+        return limit
+    factor = max(factor, 0.01)
+    hidden = size.most - factor * expected
+    if hidden < 0:
+        factor, hidden = size.most / expected, 0.0
+    return max(int((limit - hidden) / (factor * expected / tokens)), 1)
