@@ -27,7 +27,9 @@ class CompactOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    keep_recent: int = Field(default=4, ge=0, description="Newest groups that are left as they are")
+    keep_recent: int = Field(
+        default=20, ge=0, description="Newest groups that are left as they are"
+    )
     results: int = Field(default=150, ge=0, description="Tokens above which a result is shortened")
     head: int = Field(default=150, ge=0, description="Characters kept of a result's beginning")
     tail: int = Field(default=100, ge=0, description="Characters kept of a result's end")

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from turnkeep.content import Item, Message
+from turnkeep.content import Item, Message, ToolDefinition
 from turnkeep.errors import ConfigError
 from turnkeep.formats.profile import WireMessage, leading_run
 from turnkeep.repair.steps import StepBuilder
@@ -21,7 +21,8 @@ class Outgoing(NamedTuple):
     `checkpoint`: this is the first request on a rewritten context, and `report` says how it came to
     be. `stable` is how many of the messages a checkpoint holds. `overflow`: nothing can be sent, as
     this sentence explains; the messages are then what would have been too much.
-    `limit` is what they had to fit, in tokens.
+    `limit` is what they had to fit, in tokens. `tools` are those that the request declares, None:
+    the recording's.
     """
 
     leading: list[Message]
@@ -32,6 +33,7 @@ class Outgoing(NamedTuple):
     stable: int = 0
     overflow: str | None = None
     limit: int | None = None
+    tools: Sequence[ToolDefinition] | None = None
 
 
 class Policy(Protocol):

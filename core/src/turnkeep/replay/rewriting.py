@@ -11,6 +11,7 @@ from turnkeep.events import Checkpoint, Placed
 from turnkeep.optimize.arrival import Arrivals
 from turnkeep.optimize.checked import Scale
 from turnkeep.optimize.engine import Ask, Course, Engine, Rewrite
+from turnkeep.optimize.recall import DEFINITION
 from turnkeep.replay.policies import Outgoing
 from turnkeep.replay.recording import Recording
 from turnkeep.replay.terms import Terms
@@ -40,9 +41,13 @@ class _Played:
         self.recording = recording
         self.terms = terms
         profile = terms.profile
-        self.way = Way(profile, formula_for(profile.name, ""), terms.counter, "", recording.tools)
-        self.scale = Scale(self.way, recording.instructions)
         rules = engine.rules
+        # Without any declared tool the profile names those that are called.
+        self.tools = list(recording.tools)
+        if rules.recall and self.tools:
+            self.tools.append(DEFINITION)
+        self.way = Way(profile, formula_for(profile.name, ""), terms.counter, "", self.tools)
+        self.scale = Scale(self.way, recording.instructions)
         self.limit = None if rules.max_tokens is None else rules.max_tokens - rules.reserve
         self.arrival = Arrivals(terms.counter, cap=rules.arrival_cap, caps=rules.arrival_caps)
         self.context = Context(arrival=self.arrival)
@@ -50,7 +55,6 @@ class _Played:
         self.tally = Tally(self.way)
         self.fed = 0
         self.repaired = 0
-        self.base_items = 0
         system, _ = profile.system(recording.instructions, [])
         self.fixed = fixed_weight(self.way, system, []).tokens
 
@@ -90,6 +94,8 @@ class _Played:
             report=None if rewrite is None else rewrite.report,
             overflow=overflow,
             limit=self.limit,
+            stable=snapshot.messages_of(self.context.stable),
+            tools=self.tools,
         )
 
     def _take(self, rewrite: Rewrite, place: int) -> None:
