@@ -301,6 +301,18 @@ def test_replay_does_not_overwrite_what_it_reads(folder, turnkeep):
     assert (code, "nowhere/x.jsonl: cannot be written" in err) == (1, True)
 
 
+def test_replay_writes_a_page(folder, turnkeep):
+    """Beside the table that it prints; not over a recording that it reads."""
+    one = write(folder / "one.jsonl", *SESSION)
+    code, out, _ = turnkeep("replay", one, "--html", "page.html")
+    assert (code, out.startswith("POLICY")) == (0, True)
+    page = (folder / "page.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert page.endswith("</html>\n")
+    code, _, err = turnkeep("replay", one, "--html", one)
+    assert (code, "--html" in err) == (2, True)
+
+
 @pytest.mark.parametrize("idle", ["-5", "nan", "inf", "soon"])
 def test_idle_time_is_a_duration(turnkeep, idle):
     """Seconds, or with a unit as in the configuration."""

@@ -158,6 +158,17 @@ def test_all_of_them_under_both_policies(transcripts, capsys, profile):
     assert window["violations"]["R1"] > 300
 
 
+def test_the_page_of_a_long_session_is_small(transcripts, tmp_path, capsys):
+    """150,000 tokens under three policies: each message once, below 5 MB."""
+    [long] = [path for path in transcripts if path.stem == "context-evaluator-8209f1c2"]
+    policies = ["none", "tutorial-window:window_size=20", "tutorial-window:window_size=100"]
+    page = tmp_path / "page.html"
+    arguments = [argument for policy in policies for argument in ("--policy", policy)]
+    assert main(["replay", str(long), *arguments, "--html", str(page)]) == 0
+    assert "tutorial-window:window_size=100" in capsys.readouterr().out
+    assert long.stat().st_size < page.stat().st_size < 5_000_000
+
+
 async def test_kept_turn_by_turn_they_are_the_same(transcripts, tmp_path):
     """Through Turn and SQLite, item by item, with the store reopened in the middle."""
     from turnkeep.transfer import read_file

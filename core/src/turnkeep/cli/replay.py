@@ -43,6 +43,9 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--requests", metavar="OUT.jsonl", help="write every request, one JSON object a line"
     )
+    parser.add_argument(
+        "--html", metavar="OUT.html", help="write a page with plots and the request at any call"
+    )
     counter_options(parser)
     parser.set_defaults(run=_run)
 
@@ -68,6 +71,7 @@ async def _play(args: argparse.Namespace, counter: TokenCounter) -> int:
     from turnkeep.errors import ConfigError, ContentError
     from turnkeep.formats import get_profile
     from turnkeep.prices import price_row
+    from turnkeep.replay.html import Page
     from turnkeep.replay.policies import Everything, parse_policy
     from turnkeep.replay.recording import read_recordings
     from turnkeep.replay.report import as_json
@@ -84,23 +88,29 @@ async def _play(args: argparse.Namespace, counter: TokenCounter) -> int:
     except ValueError as error:
         raise ConfigError(f"--idle-before-user {args.idle_before_user}: {error}") from None
     terms = Terms(profile, price_row(args.price), counter, idle)
-    if args.requests and any(_same_file(args.requests, name) for name in args.files):
-        raise ConfigError(f"--requests {args.requests} would overwrite a recording that is read")
+    for option, out in (("--requests", args.requests), ("--html", args.html)):
+        if out and any(_same_file(out, name) for name in args.files):
+            raise ConfigError(f"{option} {out} would overwrite a recording that is read")
     recordings = list(read_recordings(args.files))
     with ExitStack() as stack:
-        sink = None
+        sink = page = watch = None
         if args.requests:
             out = stack.enter_context(whole_file(args.requests))
 
             def sink(request: dict[str, Any]) -> None:
                 out.write(json.dumps(request, ensure_ascii=False) + "\n")
 
-        played = await replay(recordings, policies, terms, sink)
-    labels = [policy.label for policy in policies]
-    if Everything.label in labels:
-        everything = played[labels.index(Everything.label)]
-    else:
-        [everything] = await replay(recordings, [Everything()], terms, facts=False)
+        if args.html:
+            page = Page(stack.enter_context(whole_file(args.html)))
+            watch = page.see
+        played = await replay(recordings, policies, terms, sink, watch=watch)
+        labels = [policy.label for policy in policies]
+        if Everything.label in labels:
+            everything = played[labels.index(Everything.label)]
+        else:
+            [everything] = await replay(recordings, [Everything()], terms, facts=False)
+        if page is not None:
+            page.finish(recordings, played, everything, terms)
     if args.format == "json":
         json.dump(as_json(played, everything, terms), sys.stdout, indent=2)
         print()

@@ -2,11 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from turnkeep.replay.run import Outcome, total
 from turnkeep.replay.terms import Terms
+
+RULES: Final[Mapping[str, str]] = {
+    "R1": "R1 a result without its call",
+    "R2": "R2 a call without result",
+    "R3": "R3 parallel calls torn apart",
+    "R4": "R4 no user message first",
+    "R5": "R5 nothing to answer at the end",
+    "R6": "R6 empty text",
+    "R7": "R7 an id used twice",
+    "R8": "R8 a tool that is not declared",
+    "R9": "R9 broken reasoning",
+    "wire": "another rule of the provider",
+}
+
+HEAD: Final = (
+    "POLICY", "CALLS", "TOKENS SENT", "PEAK", "CACHED", "INVALID", "REPAIRED", "RETAINED",
+    "IN PLACE", "COST", "ALL IN",
+)  # fmt: skip
+"""The figures that a person is shown."""
+
+
+def figures(outcome: Outcome, everything: Outcome) -> tuple[str, ...]:
+    """Write one policy's figures as `HEAD` names them."""
+    return (
+        outcome.policy,
+        f"{outcome.requests:,}",
+        f"{outcome.tokens_sent:,}",
+        f"{outcome.peak_tokens:,}",
+        f"{outcome.cached_share:.1%}",
+        f"{outcome.invalid:,}",
+        f"{outcome.repairs:,}",
+        _percent(share(outcome.visible, outcome.facts)),
+        _percent(share(outcome.in_place, outcome.facts)),
+        _times(relative_cost(outcome, everything)),
+        _times(all_in_cost(outcome, everything)),
+    )
+
+
+def explanation(sessions: int, terms: Terms) -> list[str]:
+    """Say what the figures are of and what the words mean."""
+    return [
+        (
+            f"{sessions} session{'s' * (sessions != 1)}, requests for {terms.profile.name}, priced "
+            f"as {terms.price.name}, tokens by the counter {terms.counter.name!r}. COST is of the "
+            "input, relative to sending everything."
+        ),
+        (
+            "RETAINED: of the names and numbers that answers quote from before, those that stand "
+            "in the request; IN PLACE: those, and those that can be recalled by a reference in it; "
+            "ALL IN: the cost with one more call for each that quotes what does not stand there."
+        ),
+    ]
+
+
+def broken_rules(outcome: Outcome) -> str | None:
+    """Say which rules a policy's requests break, the most frequent first; None if none."""
+    if not outcome.violations:
+        return None
+    worst = sorted(outcome.violations.items(), key=lambda pair: (-pair[1], pair[0]))
+    broken = ", ".join(f"{RULES.get(rule, rule)} ({count:,})" for rule, count in worst)
+    return f"{outcome.policy}: requests that break a rule: {broken}"
 
 
 def as_json(
@@ -76,3 +137,11 @@ def _row(outcome: Outcome, everything: Outcome, terms: Terms) -> dict[str, Any]:
 
 def _rounded(figure: float | None) -> float | None:
     return None if figure is None else round(figure, 4)
+
+
+def _percent(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.1%}"
+
+
+def _times(figure: float | None) -> str:
+    return "-" if figure is None else f"{figure:.2f}"

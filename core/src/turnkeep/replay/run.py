@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from turnkeep.content import ToolDefinition
-from turnkeep.formats.profile import Violation
+from turnkeep.formats.profile import Violation, Wire
 from turnkeep.prices import PriceRow
 from turnkeep.replay.cache import CacheUse, Sent, use_of_cache
-from turnkeep.replay.policies import Policy
+from turnkeep.replay.policies import Outgoing, Policy
 from turnkeep.replay.recording import Recording
 from turnkeep.replay.retention import FactLog, Score, Standing
 from turnkeep.replay.terms import Terms
@@ -107,6 +107,24 @@ Sink = Callable[[dict[str, Any]], None]
 """Takes one request as `--requests` writes it."""
 
 
+class Seen(NamedTuple):
+    """One call as it was played: `sent` holds its messages with their tokens."""
+
+    recording: Recording
+    call: int
+    outgoing: Outgoing
+    system: list[Wire] | None
+    sent: Sent
+    use: CacheUse
+    cost: float
+    violations: Sequence[Violation]
+    score: Score | None
+
+
+Watch = Callable[[Seen], None]
+"""Sees each call of each session: session by session, in it policy by policy."""
+
+
 async def play(
     recording: Recording,
     policy: Policy,
@@ -115,6 +133,7 @@ async def play(
     sink: Sink | None = None,
     *,
     facts: FactLog | None = None,
+    watch: Watch | None = None,
 ) -> Outcome:
     """Play one recording under one policy; `facts` are those of the recording, to be scored."""
     started = time.process_time()
@@ -161,13 +180,15 @@ async def play(
         idle = terms.idle_before_user if recording.begins_turn(call) else 0.0
         use = use_of_cache(sent, before, terms.price, idle)
         before = sent
-        outcome.take(sent.total, use, terms.price, profile.check(body))
+        violations = profile.check(body)
+        outcome.take(sent.total, use, terms.price, violations)
         outcome.checkpoints += outgoing.checkpoint
         outcome.overflows += outgoing.overflow is not None
         outcome.over_budget += (
             outgoing.overflow is None and outgoing.limit is not None and sent.total > outgoing.limit
         )
         outcome.repairs = outgoing.repairs
+        score = None
         if standing is not None:
             scoring -= time.process_time()
             # What cannot be sent shows nothing.
@@ -176,6 +197,9 @@ async def play(
             score = standing.score(call, texts if shown else (), shown)
             outcome.judge(score, use, terms.price)
             scoring += time.process_time()
+        if watch is not None:
+            cost = terms.price.cost(cached=use.cached, written=use.written, plain=use.plain)
+            watch(Seen(recording, call, outgoing, system, sent, use, cost, violations, score))
         if sink is not None:
             sink(
                 {
@@ -209,6 +233,7 @@ async def replay(
     sink: Sink | None = None,
     *,
     facts: bool = True,
+    watch: Watch | None = None,
 ) -> list[list[Outcome]]:
     """Play all recordings under each policy: a list a policy, in it an outcome a recording.
 
@@ -219,7 +244,8 @@ async def replay(
     for recording in recordings:
         log = FactLog(recording, terms.profile) if facts else None
         for outcomes, policy in zip(played, policies, strict=True):
-            outcomes.append(await play(recording, policy, terms, scales, sink, facts=log))
+            outcome = await play(recording, policy, terms, scales, sink, facts=log, watch=watch)
+            outcomes.append(outcome)
     return played
 
 
