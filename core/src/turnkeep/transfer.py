@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from turnkeep.codec import content_error, encode_event, encode_object
 from turnkeep.content import Item, ToolDefinition, compact_json
 from turnkeep.context import Context
 from turnkeep.errors import ContentError, CorruptSession, SessionNotFound
-from turnkeep.events import Event, author_of
+from turnkeep.events import Event
 from turnkeep.formats.jsonl import SessionFile, read_sessions, write_session
+from turnkeep.formats.logs import read_log
 from turnkeep.history import standing_base
 from turnkeep.log import begin
 from turnkeep.manager import SessionManager
@@ -31,40 +32,35 @@ from turnkeep.tokens.estimate import EstimateCounter
 
 
 def read_file(
-    name: str, *, kind: str = "auto", session_id: str | None = None
+    name: str,
+    *,
+    kind: str = "auto",
+    session_id: str | None = None,
+    told: Callable[[str], None] | None = None,
 ) -> Iterator[SessionFile]:
     """Read the conversations of a file ("-": standard input).
 
-    `kind` is "turnkeep" (JSONL), the name of a profile (a request body), or "auto": told by the
-    content. `session_id` names the session of a file that holds no id (default: the file's
-    name). Raises ContentError with file, line and path.
+    Args:
+        name: the file.
+        kind: "turnkeep" (JSONL), the name of a profile (its request bodies), or "auto": told by
+            the content, which may also be a log that another program wrote.
+        session_id: names the session of a file that holds no id (default: the file's name).
+        told: is called with each sentence about a file that is not of ours: what it was read as,
+            what was left out, what could not be read.
+
+    Raises:
+        ContentError: with file, line and path.
     """
     text = _text(name)
-    if kind == "auto":
-        kind = _kind(name, text)
-    if kind == "turnkeep":
+    if kind == "turnkeep" or (kind == "auto" and _is_ours(text)):
         yield from read_sessions(text.split("\n"), name)
         return
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ContentError(f"{name}: not JSON: {error}") from None
-    request = formats.get_profile(kind).parse_request(body)
-    items: list[Item] = [*request.contents]
-    header: dict[str, Any] = {"model": request.model_id} if request.model_id else {}
-    if request.instructions:
-        header["instructions"] = request.instructions
-    if request.tools:
-        header["tools"] = [tool.model_dump(mode="json") for tool in request.tools]
-    yield SessionFile(
-        session_id=session_id or _stem(name),
-        user_id=None,
-        created=None,
-        updated=None,
-        state={},
-        header=header,
-        events=[Event(author=author_of(item), content=[item]) for item in items],
-    )
+    profile = None if kind == "auto" else formats.get_profile(kind).name
+    log = read_log(text, name, session_id or _stem(name), profile=profile)
+    if told is not None:
+        for sentence in log.sentences():
+            told(sentence if sentence.startswith(f"{name}:") else f"{name}: {sentence}")
+    yield from log.sessions
 
 
 def tools_of(header: Mapping[str, Any], where: str) -> list[ToolDefinition]:
@@ -142,7 +138,7 @@ def _import_key(session: SessionFile, records: Sequence[bytes]) -> bytes:
 
 async def export_session(sessions: SessionManager, session_id: str) -> list[str]:
     """Write a session as lines of turnkeep JSONL. Raises SessionNotFound."""
-    session, head, meta = await _read(sessions, session_id)
+    session, head, meta = await read_stored(sessions, session_id)
     created, updated = times(head, meta)
     return list(
         write_session(
@@ -163,17 +159,11 @@ async def export_request(
     sessions: SessionManager, session_id: str, profile: str
 ) -> tuple[str, list[Repair]]:
     """Write the request that would be sent next, and what was repaired to make it valid."""
-    session, head, meta = await _read(sessions, session_id)
+    session, head, meta = await read_stored(sessions, session_id)
     instructions = meta.header.get("instructions")
-
-    async def fetch(seq: int) -> Event:
-        if not 1 <= seq <= len(session.events):
-            raise CorruptSession(session_id, seq, "it is not there")
-        return session.events[seq - 1]
-
     items = Context(session.events[max(head.base - 1, 0) :], base=head.base).items
     prepared = PreparedRequest.of_items(
-        [await restore(item, fetch, session_id=session_id) for item in items],
+        [await restored(session, item) for item in items],
         instructions=instructions if isinstance(instructions, str) else "",
         tools=tools_of(meta.header, f"session {session_id!r}"),
         session_id=session_id,
@@ -183,28 +173,32 @@ async def export_request(
     return body, prepared.report(profile).repairs
 
 
-async def _read(sessions: SessionManager, session_id: str) -> tuple[Session, Head, Meta]:
+async def read_stored(sessions: SessionManager, session_id: str) -> tuple[Session, Head, Meta]:
+    """Read a session that is kept, with its head and notes. Raises SessionNotFound."""
     session = await sessions.get(session_id)
     if session is None or (head := sessions.head_of(session)) is None:
         raise SessionNotFound(session_id)
     return session, head, Meta.of(head)
 
 
-def _kind(name: str, text: str) -> str:
-    """Tell a format: by the first line, else by the whole as one JSON document."""
-    for candidate in (text.partition("\n")[0], text):
-        try:
-            body = json.loads(candidate)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(body, dict) and body.get("type") == "session":
-            return "turnkeep"
-        if (found := formats.detect(body)) is not None:
-            return found
-    raise ContentError(
-        f"{name}: neither turnkeep JSONL (a session line first) nor a request body of OpenAI Chat, "
-        "OpenAI Responses, Anthropic Messages or Gemini; see docs/formats.md"
-    )
+async def restored(session: Session, item: Item) -> Item:
+    """Put large media back that an item of the session only refers to. Raises CorruptSession."""
+
+    async def fetch(seq: int) -> Event:
+        if not 1 <= seq <= len(session.events):
+            raise CorruptSession(session.session_id, seq, "it is not there")
+        return session.events[seq - 1]
+
+    return await restore(item, fetch, session_id=session.session_id)
+
+
+def _is_ours(text: str) -> bool:
+    first = next((line for line in text.split("\n", 1) if line.strip()), "")
+    try:
+        line = json.loads(first)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(line, dict) and line.get("type") == "session"
 
 
 def _text(name: str) -> str:

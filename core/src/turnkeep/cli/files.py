@@ -1,4 +1,4 @@
-"""Files that commands write, and the streams they print to."""
+"""Files that commands read and write, and the streams they print to."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from pathlib import Path
 from typing import TextIO
 
 from turnkeep.errors import TurnkeepError
+
+
+def tell(sentence: str) -> None:
+    """Say on standard error what was made of a file that is read; it may name what it holds."""
+    from turnkeep.cli.table import printable
+
+    print(f"turnkeep: {printable(sentence)}", file=sys.stderr)
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from turnkeep.cli.counting import chosen_counter, counter_options
 
 if TYPE_CHECKING:
+    from turnkeep.keeper import Keeper
+    from turnkeep.replay.recording import Recording
     from turnkeep.tokens.counter import TokenCounter
 
 
@@ -20,7 +22,16 @@ def register(commands: Any) -> None:
         description="For each model call of recorded conversations, build the request that a "
         "policy would have sent, check it against the provider's rules, and price it.",
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="recorded sessions")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "names",
+        nargs="*",
+        default=[],
+        metavar="FILE|ID",
+        help="a file of recorded sessions, or a log of another program; else a session that is "
+        "kept in the configured store; - reads standard input",
+    )
+    which.add_argument("--all", action="store_true", help="every session of the configured store")
     parser.add_argument(
         "--policy",
         action="append",
@@ -73,7 +84,6 @@ async def _play(args: argparse.Namespace, counter: TokenCounter) -> int:
     from turnkeep.prices import price_row
     from turnkeep.replay.html import Page
     from turnkeep.replay.policies import Everything, parse_policy
-    from turnkeep.replay.recording import read_recordings
     from turnkeep.replay.report import as_json
     from turnkeep.replay.run import replay
     from turnkeep.replay.terms import Terms
@@ -89,9 +99,9 @@ async def _play(args: argparse.Namespace, counter: TokenCounter) -> int:
         raise ConfigError(f"--idle-before-user {args.idle_before_user}: {error}") from None
     terms = Terms(profile, price_row(args.price), counter, idle)
     for option, out in (("--requests", args.requests), ("--html", args.html)):
-        if out and any(_same_file(out, name) for name in args.files):
+        if out and any(_same_file(out, name) for name in args.names):
             raise ConfigError(f"{option} {out} would overwrite a recording that is read")
-    recordings = list(read_recordings(args.files))
+    recordings = await _recordings(args)
     with ExitStack() as stack:
         sink = page = watch = None
         if args.requests:
@@ -119,7 +129,45 @@ async def _play(args: argparse.Namespace, counter: TokenCounter) -> int:
     return 0
 
 
+async def _recordings(args: argparse.Namespace) -> list[Recording]:
+    """Read what is named, in this order: what is no file is looked for in the store."""
+    from contextlib import AsyncExitStack
+
+    from turnkeep.cli.files import tell
+    from turnkeep.cli.sessions.store import lasting
+    from turnkeep.errors import ConfigError, SessionNotFound, TurnkeepError
+    from turnkeep.replay.recording import read_recordings, stored_recording
+
+    found: list[Recording] = []
+    keep: Keeper | None = None
+    async with AsyncExitStack() as stack:
+        if args.all:
+            keep = await stack.enter_async_context(lasting(args))
+            ids = sorted([info.session_id async for info in keep.sessions.all()], key=str.encode)
+            return [await stored_recording(keep.sessions, session_id) for session_id in ids]
+        for name in args.names:
+            if name == "-" or _exists(name):
+                found += read_recordings([name], tell)
+                continue
+            try:
+                if keep is None:
+                    keep = await stack.enter_async_context(lasting(args))
+                found.append(await stored_recording(keep.sessions, name))
+            except (ConfigError, SessionNotFound) as error:
+                raise TurnkeepError(f"{name}: no such file; as a session: {error}") from None
+    return found
+
+
 def _same_file(one: str, two: str) -> bool:
     from pathlib import Path
 
-    return Path(one).exists() and Path(two).exists() and Path(one).samefile(two)
+    return _exists(one) and _exists(two) and Path(one).samefile(two)
+
+
+def _exists(name: str) -> bool:
+    from pathlib import Path
+
+    try:
+        return Path(name).exists()
+    except OSError:  # the id of a session may be too long for the name of a file
+        return False

@@ -43,6 +43,7 @@ def _run(args: argparse.Namespace) -> int:
 async def _count(args: argparse.Namespace) -> int:
     import json
 
+    from turnkeep.cli.files import tell
     from turnkeep.errors import ConfigError, ContentError
     from turnkeep.formats import get_profile
     from turnkeep.transfer import read_file
@@ -52,7 +53,8 @@ async def _count(args: argparse.Namespace) -> int:
     except ContentError as error:
         raise ConfigError(str(error)) from None
     async with chosen_counter(args) as counter:
-        counted = [_session(args, session, counter) for session in read_file(args.file)]
+        sessions = read_file(args.file, told=tell)
+        counted = [_session(args, session, counter) for session in sessions]
     if args.json:
         print(json.dumps({"sessions": counted}, indent=2, ensure_ascii=False))
     else:

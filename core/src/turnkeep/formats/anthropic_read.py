@@ -44,7 +44,7 @@ def parse_request(body: object) -> Request:
     """Read a request body: system, messages, tools, choice and model; other settings are not."""
     value = as_object(body, "")
     texts = _system(value.get("system"))
-    reader = _Reader()
+    reader = Reader()
     reader.items += [Message(role="system", content=text) for text in texts[1:]]
     for index, message in enumerate(as_list(value.get("messages"), "messages")):
         reader.message(message, f"messages[{index}]")
@@ -69,17 +69,19 @@ def parse_response(body: object) -> ParsedResponse:
     value = as_object(body, "")
     if value.get("role") != "assistant":
         refuse("role", "this is no answer of the assistant")
-    reader = _Reader()
+    reader = Reader()
     reader.message(value, "")
     finish = value.get("stop_reason")
     return ParsedResponse(
         reader.items,
-        _usage(value.get("usage")),
+        read_usage(value.get("usage")),
         None if finish is None else as_text(finish, "stop_reason"),
     )
 
 
-class _Reader:
+class Reader:
+    """Reads messages in their order; what was read is in `items`."""
+
     def __init__(self) -> None:
         self.items: list[Item] = []
         self.names: dict[str, str] = {}
@@ -87,6 +89,7 @@ class _Reader:
         self.run: list[Part] = []
 
     def message(self, message: object, path: str) -> None:
+        """Read one more. Raises ContentError with the path."""
         value = as_object(message, path)
         role = as_text(value.get("role"), _at(path, "role"))
         if role not in {"user", "assistant"}:
@@ -102,12 +105,12 @@ class _Reader:
             if MARKER in found:
                 found = {key: below for key, below in found.items() if key != MARKER}
             if role == "user":
-                self.user_block(found, at)
+                self._user_block(found, at)
             else:
-                self.assistant_block(found, at)
-        self.end_run(path)
+                self._assistant_block(found, at)
+        self._end_run(path)
 
-    def end_run(self, path: str) -> None:
+    def _end_run(self, path: str) -> None:
         """Make one message of the parts that stand together; a single text becomes its content."""
         if not self.run:
             return
@@ -117,19 +120,19 @@ class _Reader:
         self.items.append(build(Message, path, role="user", content=content))
         self.run = []
 
-    def user_block(self, block: Wire, path: str) -> None:
+    def _user_block(self, block: Wire, path: str) -> None:
         part = _part(block, path)
         if part is not None:
             self.run.append(part)
             return
-        self.end_run(path)
+        self._end_run(path)
         if block.get("type") == "tool_result":
-            self.result(block, path)
+            self._result(block, path)
             return
         kind = as_text(block.get("type"), f"{path}.type")
         self.items.append(build(Opaque, path, provider=NAME, kind=kind, data=block, role="user"))
 
-    def assistant_block(self, block: Wire, path: str) -> None:
+    def _assistant_block(self, block: Wire, path: str) -> None:
         kind = as_text(block.get("type"), f"{path}.type")
         if kind == "text":
             text = as_text(block.get("text"), f"{path}.text")
@@ -150,7 +153,7 @@ class _Reader:
         else:
             self.items.append(build(Opaque, path, provider=NAME, kind=kind, data=block))
 
-    def result(self, block: Wire, path: str) -> None:
+    def _result(self, block: Wire, path: str) -> None:
         call_id = as_text(block.get("tool_use_id"), f"{path}.tool_use_id")
         content = block.get("content")
         pieces: list[Part | str | JsonValue] = []
@@ -244,7 +247,7 @@ def _tool_choice(choice: object) -> JsonValue:
     return value
 
 
-def _usage(usage: object) -> Usage | None:
+def read_usage(usage: object) -> Usage | None:
     """Read usage; `input_tokens` of the API leaves out what came from or went to the cache."""
     if usage is None:
         return None

@@ -52,7 +52,7 @@ def parse_request(body: object) -> Request:
     for key in ("previous_response_id", "conversation"):
         if value.get(key) is not None:
             refuse(key, "the history of this request is with the provider, not in it")
-    reader = _Reader()
+    reader = Reader()
     given = value.get("input")
     if isinstance(given, str):
         reader.items.append(Message(role="user", content=given))
@@ -83,7 +83,7 @@ def parse_response(body: object) -> ParsedResponse:
         error = value.get("error")
         code = text_or(error, "code", "unknown") if isinstance(error, dict) else "unknown"
         refuse("status", f"the response {status}: {code}")
-    reader = _Reader()
+    reader = Reader()
     for index, item in enumerate(as_list(value.get("output"), "output")):
         reader.item(item, f"output[{index}]")
     why = value.get("incomplete_details")
@@ -93,7 +93,9 @@ def parse_response(body: object) -> ParsedResponse:
     )
 
 
-class _Reader:
+class Reader:
+    """Reads items in their order; what was read is in `items`."""
+
     def __init__(self) -> None:
         self.items: list[Item] = []
         self.names: dict[str, str] = {}
@@ -104,6 +106,7 @@ class _Reader:
         """The id of the latest reasoning of the answer at hand."""
 
     def item(self, item: object, path: str) -> None:
+        """Read one more. Raises ContentError with the path."""
         value = as_object(item, path)
         kind = text_or(value, "type") or ("message" if "role" in value else "")
         if not kind:
@@ -111,10 +114,10 @@ class _Reader:
         if kind == "message":
             role = as_text(value.get("role"), f"{path}.role")
             if role == "assistant":
-                self.said(value, path)
+                self._said(value, path)
             elif role in {"user", "system", "developer"}:
                 self.end_answer()
-                self.input(role, value, path)
+                self._input(role, value, path)
             else:
                 refuse(f"{path}.role", f"messages of role {role!r} are not supported")
         elif kind == "reasoning":
@@ -122,10 +125,10 @@ class _Reader:
             self.after = text_or(value, "id") or None
             self.items.append(build(Reasoning, path, provider=NAME, data=value))
         elif kind in CALLS:
-            self.call(value, kind, path)
+            self._call(value, kind, path)
         elif kind in OUTPUTS:
             self.end_answer()
-            self.result(value, path)
+            self._result(value, path)
         elif kind == "item_reference":
             refuse(path, "what this item refers to is with the provider, not in the request")
         elif kind.endswith(("_output", "_approval_response")):
@@ -134,14 +137,15 @@ class _Reader:
                 build(Opaque, path, provider=NAME, kind=kind, data=value, role="user")
             )
         else:
-            self.link(value)
+            self._link(value)
             extra = {} if self.after is None else {OWN: {"after": self.after}}
             self.items.append(build(Opaque, path, provider=NAME, kind=kind, data=value, **extra))
 
     def end_answer(self) -> None:
+        """Tie what comes to no reasoning before it."""
         self.waiting, self.after = [], None
 
-    def link(self, value: Wire, **about: object) -> dict[str, object]:
+    def _link(self, value: Wire, **about: object) -> dict[str, object]:
         """Tie an item of the model to the reasoning before it; give the extra field of the item."""
         kept = {key: value[key] for key in KEPT if isinstance(value.get(key), str)} | about
         if "id" in kept:
@@ -155,8 +159,8 @@ class _Reader:
         self.waiting = []
         return {OWN: kept} if kept else {}
 
-    def said(self, value: Wire, path: str) -> None:
-        extra = self.link(value)
+    def _said(self, value: Wire, path: str) -> None:
+        extra = self._link(value)
         extra |= unknown(value, ("type", "role", "content", *KEPT), Message)
         content = value.get("content")
         if isinstance(content, str):
@@ -183,23 +187,23 @@ class _Reader:
         else:
             self.items.append(build(Message, path, role="assistant", content=parts, **extra))
 
-    def call(self, value: Wire, kind: str, path: str) -> None:
+    def _call(self, value: Wire, kind: str, path: str) -> None:
         call_id = as_text(value.get("call_id"), f"{path}.call_id")
         name = as_text(value.get("name"), f"{path}.name")
         key = CALLS[kind]
         if kind == "function_call":
             arguments = read_arguments(value.get(key), f"{path}.{key}")
-            extra = self.link(value)
+            extra = self._link(value)
         else:  # a custom tool takes any text, which goes out again as it came
             arguments = {RAW: as_text(value.get(key), f"{path}.{key}")}
-            extra = self.link(value, custom=True)
+            extra = self._link(value, custom=True)
         extra |= unknown(value, ("type", "call_id", "name", key, *KEPT), ToolCall)
         self.names[call_id] = name
         self.items.append(
             build(ToolCall, path, tool_call_id=call_id, name=name, arguments=arguments, **extra)
         )
 
-    def result(self, value: Wire, path: str) -> None:
+    def _result(self, value: Wire, path: str) -> None:
         call_id = as_text(value.get("call_id"), f"{path}.call_id")
         output = value.get("output")
         pieces: list[Part | str | JsonValue] = []
@@ -221,7 +225,7 @@ class _Reader:
             )
         )
 
-    def input(self, role: str, value: Wire, path: str) -> None:
+    def _input(self, role: str, value: Wire, path: str) -> None:
         extra = unknown(value, ("type", "role", "content", "id", "status"), Message)
         content = value.get("content")
         if isinstance(content, str):

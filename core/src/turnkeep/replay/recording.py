@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -11,7 +11,8 @@ from turnkeep.content import Item, Message, Ref, ToolDefinition
 from turnkeep.context import Context, Entry
 from turnkeep.formats.jsonl import SessionFile
 from turnkeep.formats.profile import side_of
-from turnkeep.transfer import read_file, tools_of
+from turnkeep.manager import SessionManager
+from turnkeep.transfer import read_file, read_stored, restored, tools_of
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,26 @@ class Recording:
         )
 
 
-def read_recordings(names: Iterable[str]) -> Iterator[Recording]:
-    """Read the sessions of files in any format that can be imported. Raises ContentError."""
+def read_recordings(
+    names: Iterable[str], told: Callable[[str], None] | None = None
+) -> Iterator[Recording]:
+    """Read the sessions of files in any format that can be imported.
+
+    `told` is called with each sentence about a file that another program wrote. Raises
+    ContentError.
+    """
     for name in names:
-        for session in read_file(name):
+        for session in read_file(name, told=told):
             yield _recording(session, name)
+
+
+async def stored_recording(sessions: SessionManager, session_id: str) -> Recording:
+    """Read a session that is kept. Raises SessionNotFound."""
+    session, _, meta = await read_stored(sessions, session_id)
+    whole = SessionFile(session_id, header=meta.header, events=session.events)
+    recording = _recording(whole, "the store")
+    entries = [Entry(ref, await restored(session, item)) for ref, item in recording.entries]
+    return replace(recording, entries=entries)
 
 
 def _recording(session: SessionFile, name: str) -> Recording:

@@ -1,4 +1,4 @@
-"""What every `sessions` command shares: the configured store, opened around it."""
+"""What every command on the configured store shares: the store, opened around it."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def _run(args: argparse.Namespace, command: Command) -> int:
 
 
 async def _opened(args: argparse.Namespace, command: Command) -> int:
-    async with _lasting(args) as keep:
+    async with lasting(args) as keep:
         return await command(args, keep)
 
 
-def _lasting(args: argparse.Namespace) -> Keeper:
-    """Make the configured keeper; refuse one whose sessions would end with this command."""
+def lasting(args: argparse.Namespace) -> Keeper:
+    """Make the configured keeper. Raises ConfigError where its sessions end with this command."""
     from turnkeep.config import load_config
     from turnkeep.errors import ConfigError
     from turnkeep.keeper import Keeper

@@ -41,6 +41,7 @@ def register(actions: Any) -> None:
 async def _import(args: argparse.Namespace, keep: Keeper) -> int:
     import json
 
+    from turnkeep.cli.files import tell
     from turnkeep.cli.progress import shown
     from turnkeep.cli.table import printable
     from turnkeep.errors import ConfigError, ContentError, SessionExists, TurnkeepError
@@ -51,7 +52,7 @@ async def _import(args: argparse.Namespace, keep: Keeper) -> int:
     for name in shown(args.files, "importing", len(args.files)):
         try:
             # All of a file is read before any of it is kept.
-            sessions = list(read_file(name, kind=args.format, session_id=args.id))
+            sessions = list(read_file(name, kind=args.format, session_id=args.id, told=tell))
             if args.id and len(sessions) > 1:
                 raise ConfigError(f"{name}: it holds {len(sessions)} sessions; --id names one")
         except TurnkeepError as error:
