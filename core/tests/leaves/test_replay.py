@@ -9,7 +9,8 @@ from turnkeep.content import Message, ToolCall, ToolDefinition, ToolResult
 from turnkeep.errors import ConfigError
 from turnkeep.formats import PROFILE_NAMES, get_profile
 from turnkeep.prices import PriceRow, price_row, price_rows
-from turnkeep.replay.policies import Everything, TutorialWindow, parse_policy
+from turnkeep.replay.named import parse_policy
+from turnkeep.replay.policies import Everything, TutorialWindow
 from turnkeep.replay.recording import Recording
 from turnkeep.replay.report import as_json
 from turnkeep.replay.run import replay, total

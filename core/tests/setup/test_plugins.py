@@ -53,8 +53,9 @@ def install(monkeypatch):
 def test_the_core_offers_through_the_same_hooks(install):
     """Built-ins are a row like any other."""
     found = Plugins().found
+    steps = [f"context step {name}" for name in ("compact", "notes", "dedupe", "window")]
     assert [(plugin.name, plugin.offers) for plugin in found] == [
-        ("core", ("session store memory", "token counter estimate"))
+        ("core", ("session store memory", "token counter estimate", *steps))
     ]
 
 

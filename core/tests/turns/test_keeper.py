@@ -10,7 +10,7 @@ import turnkeep
 from turnkeep import Keeper, Message, StoreUnavailable, TurnkeepError
 from turnkeep.builtin import NoOptions
 from turnkeep.config import load as config_module
-from turnkeep.hookspecs import CounterSpec, StoreSpec
+from turnkeep.hookspecs import CounterSpec, OptimizerSpec, StoreSpec
 from turnkeep.stores.memory import MemoryStore
 from turnkeep.tokens.estimate import EstimateCounter
 
@@ -60,7 +60,7 @@ def opened(monkeypatch):
         return open_it
 
     class Offered:
-        found = stores = counters = ()
+        found = stores = counters = optimizers = ()
         counter_value = EstimateCounter()
 
         def store(self, name):
@@ -79,7 +79,12 @@ def opened(monkeypatch):
         def store_names(self):
             return {"x"}
 
-        counter_names = store_names
+        counter_names = optimizer_names = store_names
+
+        def optimizer(self, name):
+            return OptimizerSpec(
+                name=name, summary="", options=NoOptions, open=offering(name, object())
+            )
 
     monkeypatch.setattr(config_module, "Plugins", Offered)
     return order, Offered
@@ -91,6 +96,15 @@ async def test_what_is_opened_is_closed_in_reverse(opened):
     async with turnkeep.open({"session": {"store": "x"}}):
         assert order == ["open store", "open counter"]
     assert order[2:] == ["close counter", "close store"]
+
+
+async def test_the_steps_of_a_pipeline_are_opened_where_there_is_a_limit(opened):
+    """In their order, after the counter; closed in reverse."""
+    order, _ = opened
+    context = {"max_tokens": 1_000, "pipeline": ["one", "two"]}
+    async with turnkeep.open({"session": {"store": "x"}, "context": context}):
+        assert order == ["open store", "open counter", "open one", "open two"]
+    assert order[4:] == ["close two", "close one", "close counter", "close store"]
 
 
 async def test_a_counter_that_does_not_open_ends_no_run(opened, caplog):

@@ -17,7 +17,7 @@ def register(commands: Any) -> None:
         "check",
         help="check the configuration, and open what it names",
         description="Check the configuration: name the file, the source of every value and the "
-        "chosen plugins, then open the store and the counter and close them again. Exit codes: 0 "
+        "chosen plugins, then open what it names and close it again. Exit codes: 0 "
         "it holds, 1 something cannot be opened, 2 it does not hold.",
     )
     parser.add_argument("--config", metavar="TOML", help="default: the turnkeep.toml found")
@@ -54,15 +54,15 @@ def _run(args: argparse.Namespace) -> int:
 def _report(config: Config) -> dict[str, Any]:
     from pathlib import Path
 
-    chosen = {}
-    for kind, spec in (("store", config.store), ("counter", config.counter)):
+    def chosen(spec: Any) -> dict[str, Any]:
         plugin = config.plugins.plugin_of(spec)
-        chosen[kind] = {
+        return {
             "name": spec.name,
             "plugin": plugin.name,
             "distribution": plugin.distribution,
             "version": plugin.version,
         }
+
     values = [
         {
             "key": ".".join(map(str, setting.path)),
@@ -76,12 +76,18 @@ def _report(config: Config) -> dict[str, Any]:
         "folder": str(config.folder),
         "notes": list(config.notes),
         "values": values,
-        **chosen,
+        "store": chosen(config.store),
+        "counter": chosen(config.counter),
+        "steps": [] if config.context.max_tokens is None else [*map(chosen, _specs(config))],
     }
 
 
+def _specs(config: Config) -> list[Any]:
+    return [step.spec for step in config.steps]
+
+
 def _open(config: Config, report: dict[str, Any]) -> list[str]:
-    """Open the store and the counter, each by itself, and note what they say of themselves."""
+    """Open all that is named, each by itself, and note what it says of itself."""
     import asyncio
     import logging
 
@@ -90,17 +96,22 @@ def _open(config: Config, report: dict[str, Any]) -> list[str]:
 
     env = Env(data_dir=config.folder, logger=logging.getLogger("turnkeep"))
 
-    async def both() -> list[str]:
+    async def each() -> list[str]:
         found = []
-        for kind, spec, options in (
-            ("store", config.store, config.store_options),
-            ("counter", config.counter, config.counter_options),
-        ):
-            if (problem := await _opens(spec, options, env, kind, report[kind])) is not None:
+        every = [
+            ("store", config.store, config.store_options, report["store"]),
+            ("counter", config.counter, config.counter_options, report["counter"]),
+            *(
+                ("context step", step.spec, step.options, said)
+                for step, said in zip(config.steps, report["steps"], strict=False)
+            ),
+        ]
+        for kind, spec, options, said in every:
+            if (problem := await _opens(spec, options, env, kind, said)) is not None:
                 found.append(masked(problem, config.layers))
         return found
 
-    return asyncio.run(both())
+    return asyncio.run(each())
 
 
 async def _opens(spec: Any, options: Any, env: Any, kind: str, said: dict[str, Any]) -> str | None:
@@ -112,7 +123,7 @@ async def _opens(spec: Any, options: Any, env: Any, kind: str, said: dict[str, A
             if kind == "store":
                 said["durability"] = str(opened.durability)
                 said["capabilities"] = sorted(map(str, opened.capabilities))
-            else:
+            elif kind == "counter":
                 said["counts"] = str(opened.name)
     except Exception as error:  # noqa: BLE001  # whatever a plugin raises
         why = explain_open(error, said["distribution"])
@@ -152,6 +163,10 @@ def _show(report: dict[str, Any], *, opened: bool) -> None:
         if durability := said.get("durability"):
             line += f"; durability {durability}: {_DURABLE.get(durability, 'as it says itself')}"
         print(line)
+    if report["steps"]:
+        print("context: " + ", then ".join(step["name"] for step in report["steps"]))
+    else:
+        print("context: it only grows; [context] max_tokens sets a limit")
     if report["problems"]:
         print("it holds, but not all that it names opens")
     else:

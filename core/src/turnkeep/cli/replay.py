@@ -83,7 +83,8 @@ async def _play(args: argparse.Namespace, counter: TokenCounter) -> int:
     from turnkeep.formats import get_profile
     from turnkeep.prices import price_row
     from turnkeep.replay.html import Page
-    from turnkeep.replay.policies import Everything, parse_policy
+    from turnkeep.replay.named import parse_policy
+    from turnkeep.replay.policies import Everything
     from turnkeep.replay.report import as_json
     from turnkeep.replay.run import replay
     from turnkeep.replay.terms import Terms

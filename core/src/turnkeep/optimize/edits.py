@@ -84,11 +84,12 @@ def with_content(item: Item, content: Any) -> Item:
             return item.model_copy(update={"content": list(pieces)})
         raise BadEdit("a result must not become empty")
     if kind is Message:
-        if isinstance(content, str) and not is_blank(content):
-            return item.model_copy(update={"content": content})
-        if isinstance(content, list | tuple) and content and not all(map(_blank, content)):
-            return item.model_copy(update={"content": list(content)})
-        raise BadEdit("a message must not become empty")
+        parts = [content] if isinstance(content, str) else content
+        if not isinstance(parts, list | tuple) or all(map(_blank, parts)):
+            raise BadEdit("a message must not become empty")
+        return item.model_copy(
+            update={"content": content if isinstance(content, str) else list(content)}
+        )
     raise BadEdit(f"{item.type} is a provider's own and cannot be replaced")
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from turnkeep.content import Item, Message, ToolDefinition
@@ -80,6 +79,8 @@ class TutorialWindow:
     of the rest, wherever that cuts; nothing happens without a user message. Nothing is repaired.
     """
 
+    name: Final = "tutorial-window"
+
     def __init__(self, window_size: int = 20) -> None:
         if window_size < 1:
             raise ConfigError(f"tutorial-window: window_size must be at least 1, not {window_size}")
@@ -88,7 +89,7 @@ class TutorialWindow:
     @property
     def label(self) -> str:
         """The policy with its window."""
-        return f"tutorial-window:window_size={self.window_size}"
+        return f"{self.name}:window_size={self.window_size}"
 
     async def play(self, recording: Recording, terms: Terms) -> AsyncIterator[Outgoing]:
         """Yield the windowed messages of each call."""
@@ -103,32 +104,3 @@ class TutorialWindow:
                 rest = contents[place + 1 :]
                 return [*contents[: place + 1], *rest[-self.window_size :]]
         return list(contents)
-
-
-_POLICIES: Final[dict[str, Callable[..., Policy]]] = {
-    "none": Everything,
-    "tutorial-window": TutorialWindow,
-}
-
-
-def parse_policy(text: str) -> Policy:
-    """Read a policy such as `none` or `tutorial-window:window_size=20`. Raises ConfigError."""
-    name, _, rest = text.partition(":")
-    if name not in _POLICIES:
-        close = difflib.get_close_matches(name, _POLICIES, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(_POLICIES)}"
-        raise ConfigError(f"unknown policy {name!r}; {hint}")
-    options: dict[str, int] = {}
-    for part in filter(None, rest.split(",")):
-        key, _, value = part.partition("=")
-        if not value.strip().lstrip("-").isdigit():
-            raise ConfigError(f"policy {text!r}: {key.strip()!r} wants a number, as in {key}=20")
-        options[key.strip()] = int(value)
-    try:
-        return _POLICIES[name](**options)
-    except TypeError:
-        known = ", ".join(_OPTIONS[name]) or "none"
-        raise ConfigError(f"policy {text!r}: unknown option; {name} has: {known}") from None
-
-
-_OPTIONS: Final[dict[str, tuple[str, ...]]] = {"none": (), "tutorial-window": ("window_size",)}

@@ -76,7 +76,7 @@ async def stored_recording(sessions: SessionManager, session_id: str) -> Recordi
     session, _, meta = await read_stored(sessions, session_id)
     whole = SessionFile(session_id, header=meta.header, events=session.events)
     recording = _recording(whole, "the store")
-    entries = [Entry(ref, await restored(session, item)) for ref, item in recording.entries]
+    entries = [Entry(entry.ref, await restored(session, entry.item)) for entry in recording.entries]
     return replace(recording, entries=entries)
 
 

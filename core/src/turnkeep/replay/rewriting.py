@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 from turnkeep.content import Message
 from turnkeep.context import Context
 from turnkeep.errors import ContextOverflow
 from turnkeep.events import Checkpoint, Placed
+from turnkeep.hookspecs import Env
 from turnkeep.optimize.arrival import Arrivals
 from turnkeep.optimize.checked import Scale
 from turnkeep.optimize.engine import Ask, Course, Engine, Rewrite
+from turnkeep.optimize.pipeline import ChosenStep, opened_engine
 from turnkeep.optimize.recall import DEFINITION
+from turnkeep.optimize.rules import ContextRules
 from turnkeep.replay.policies import Outgoing
 from turnkeep.replay.recording import Recording
 from turnkeep.replay.terms import Terms
@@ -22,15 +27,20 @@ from turnkeep.tokens.formulas import formula_for
 class Rewriting:
     """Sends what the engine makes of the conversation, from call to call."""
 
-    def __init__(self, label: str, engine: Engine) -> None:
+    def __init__(
+        self, label: str, rules: ContextRules, steps: Sequence[ChosenStep], folder: Path
+    ) -> None:
         self.label = label
-        self._engine = engine
+        self._rules = rules
+        self._steps = steps
+        self._env = Env(data_dir=folder, logger=logging.getLogger("turnkeep"))
 
     async def play(self, recording: Recording, terms: Terms) -> AsyncIterator[Outgoing]:
         """Yield the messages of each call. The counter's tokens are taken for the truth."""
-        played = _Played(self._engine, recording, terms)
-        for call in range(len(recording.calls)):
-            yield await played.call(call)
+        async with opened_engine(self._rules, self._steps, self._env) as engine:
+            played = _Played(engine, recording, terms)
+            for call in range(len(recording.calls)):
+                yield await played.call(call)
 
 
 class _Played:

@@ -137,88 +137,142 @@ async def play(
 ) -> Outcome:
     """Play one recording under one policy; `facts` are those of the recording, to be scored."""
     started = time.process_time()
-    scoring = 0.0
+    playing = _Playing(recording, policy.label, terms, scales)
     standing = None if facts is None else Standing(facts)
-    profile = terms.profile
-    outcome = Outcome(policy.label, recording.session_id)
-    tools = profile.tools(recording.tools)
-    tool_texts = profile.tool_texts(recording.tools).texts
-    tool_weight = scales.countable(profile.tool_texts(recording.tools))
-    before: Sent | None = None
+    scoring = 0.0
     call = -1
     async for outgoing in policy.play(recording, terms):
         call += 1
+        made = playing.take(call, outgoing)
+        score = None
+        if standing is not None:
+            scoring -= time.process_time()
+            score = playing.judge(call, outgoing, made, standing)
+            scoring += time.process_time()
+        if watch is not None:
+            use = made.use
+            cost = terms.price.cost(cached=use.cached, written=use.written, plain=use.plain)
+            watch(
+                Seen(
+                    recording, call, outgoing, made.system, made.sent, use, cost,
+                    made.violations, score,
+                )
+            )  # fmt: skip
+        if sink is not None:
+            sink(playing.line(call, outgoing, made))
+    scales.forget_messages()
+    playing.outcome.seconds = time.process_time() - started - scoring
+    return playing.outcome
+
+
+class _Made(NamedTuple):
+    """One request as it would be sent."""
+
+    system: list[Wire] | None
+    body: Wire
+    sent: Sent
+    overhead: int
+    use: CacheUse
+    violations: list[Violation]
+
+
+class _Playing:
+    """One recording under one policy, from call to call."""
+
+    def __init__(self, recording: Recording, label: str, terms: Terms, scales: Scales) -> None:
+        self.recording = recording
+        self.terms = terms
+        self.scales = scales
+        self.outcome = Outcome(label, recording.session_id)
+        self.before: Sent | None = None
+        self._definitions: Sequence[ToolDefinition] | None = None
+        self._tools: list[Wire] = []
+        self._tool_texts: tuple[str, ...] = ()
+        self._tool_weight = Weight(0, 0)
+
+    def take(self, call: int, outgoing: Outgoing) -> _Made:
+        """Make the request of a call, check it, and count it in."""
+        recording, profile, scales = self.recording, self.terms.profile, self.scales
+        self._declare(recording.tools if outgoing.tools is None else outgoing.tools)
         system, first = profile.system(recording.instructions, outgoing.leading)
         messages = [*first, *outgoing.messages]
         stable = len(first) + outgoing.stable if outgoing.stable else 0
         body = profile.payload(
             messages=messages,
             system=system,
-            tools=tools,
+            tools=self._tools,
             session_id=recording.session_id,
             stable=stable,
         )
-        declared = tools
-        if not tools and (declared := profile.inferred_tools(messages)):
+        declared, tool_weight = self._tools, self._tool_weight
+        if not declared and (declared := profile.inferred_tools(messages)):
             named = [ToolDefinition(name=tool["name"], parameters={}) for tool in declared]
             tool_weight = scales.countable(profile.tool_texts(named))
         head = scales.countable(profile.system_texts(system))
         weights = [scales.message(message) for message in messages]
-        fixed = Weight(
-            profile.request_overhead + tool_weight.tokens + head.tokens,
-            profile.request_overhead + tool_weight.overhead + head.overhead,
-        )
         marks = profile.breakpoints(declared, system, messages, stable=stable)
         sent = Sent(
             head=(declared, system or []),
-            head_tokens=fixed.tokens,
+            head_tokens=profile.request_overhead + tool_weight.tokens + head.tokens,
             messages=messages,
             tokens=[weight.tokens for weight in weights],
             breakpoints=marks,
             by_itself=not marks,
         )
-        idle = terms.idle_before_user if recording.begins_turn(call) else 0.0
-        use = use_of_cache(sent, before, terms.price, idle)
-        before = sent
-        violations = profile.check(body)
-        outcome.take(sent.total, use, terms.price, violations)
-        outcome.checkpoints += outgoing.checkpoint
-        outcome.overflows += outgoing.overflow is not None
-        outcome.over_budget += (
-            outgoing.overflow is None and outgoing.limit is not None and sent.total > outgoing.limit
-        )
+        overhead = profile.request_overhead + tool_weight.overhead + head.overhead
+        overhead += sum(weight.overhead for weight in weights)
+        use, violations = self._send(call, outgoing, sent, body)
+        return _Made(system, body, sent, overhead, use, violations)
+
+    def _declare(self, definitions: Sequence[ToolDefinition]) -> None:
+        if definitions is not self._definitions:
+            countable = self.terms.profile.tool_texts(definitions)
+            self._definitions = definitions
+            self._tools = self.terms.profile.tools(definitions)
+            self._tool_texts, self._tool_weight = countable.texts, self.scales.countable(countable)
+
+    def _send(
+        self, call: int, outgoing: Outgoing, sent: Sent, body: Wire
+    ) -> tuple[CacheUse, list[Violation]]:
+        outcome, price = self.outcome, self.terms.price
         outcome.repairs = outgoing.repairs
-        score = None
-        if standing is not None:
-            scoring -= time.process_time()
-            # What cannot be sent shows nothing.
-            shown = messages if outgoing.overflow is None else []
-            texts = (*profile.system_texts(system).texts, *tool_texts)
-            score = standing.score(call, texts if shown else (), shown)
-            outcome.judge(score, use, terms.price)
-            scoring += time.process_time()
-        if watch is not None:
-            cost = terms.price.cost(cached=use.cached, written=use.written, plain=use.plain)
-            watch(Seen(recording, call, outgoing, system, sent, use, cost, violations, score))
-        if sink is not None:
-            sink(
-                {
-                    "session": recording.session_id,
-                    "call": call,
-                    "policy": policy.label,
-                    "profile": profile.name,
-                    "checkpoint": outgoing.checkpoint,
-                    "tokens": sent.total,
-                    "overhead": fixed.overhead + sum(weight.overhead for weight in weights),
-                    "system": _first_of(body, "system", "instructions", "systemInstruction"),
-                    "tools": body.get("tools", []),
-                    "messages": _first_of(body, "messages", "input", "contents"),
-                    "overflow": outgoing.overflow,
-                }
-            )
-    scales.forget_messages()
-    outcome.seconds = time.process_time() - started - scoring
-    return outcome
+        if outgoing.overflow is not None:  # nothing is sent
+            outcome.requests += 1
+            outcome.overflows += 1
+            return CacheUse(0, 0, 0), []
+        idle = self.terms.idle_before_user if self.recording.begins_turn(call) else 0.0
+        use = use_of_cache(sent, self.before, price, idle)
+        self.before = sent
+        violations = self.terms.profile.check(body)
+        outcome.take(sent.total, use, price, violations)
+        outcome.checkpoints += outgoing.checkpoint
+        outcome.over_budget += outgoing.limit is not None and sent.total > outgoing.limit
+        return use, violations
+
+    def judge(self, call: int, outgoing: Outgoing, made: _Made, standing: Standing) -> Score:
+        """Score what the request holds of the facts that its call quotes."""
+        # What cannot be sent shows nothing.
+        shown = made.sent.messages if outgoing.overflow is None else []
+        texts = (*self.terms.profile.system_texts(made.system).texts, *self._tool_texts)
+        score = standing.score(call, texts if shown else (), shown)
+        self.outcome.judge(score, made.use, self.terms.price)
+        return score
+
+    def line(self, call: int, outgoing: Outgoing, made: _Made) -> dict[str, Any]:
+        """Give the request as `--requests` writes it."""
+        return {
+            "session": self.recording.session_id,
+            "call": call,
+            "policy": self.outcome.policy,
+            "profile": self.terms.profile.name,
+            "checkpoint": outgoing.checkpoint,
+            "tokens": made.sent.total,
+            "overhead": made.overhead,
+            "system": _first_of(made.body, "system", "instructions", "systemInstruction"),
+            "tools": made.body.get("tools", []),
+            "messages": _first_of(made.body, "messages", "input", "contents"),
+            "overflow": outgoing.overflow,
+        }
 
 
 def _first_of(body: dict[str, Any], *names: str) -> Any:
