@@ -412,3 +412,19 @@ def test_the_same_question_asked_often_is_as_many_sessions():
     lines = [{"request": chat(user("a")), "response": completion(f"b{n}")} for n in range(5)]
     log = read(*lines, chat(user("a"), assistant("b2"), user("c")))
     assert said(log) == [["a", "b0"], ["a", "b1"], ["a", "b2", "c"], ["a", "b3"], ["a", "b4"]]
+
+
+def test_calls_without_ids_are_one_conversation():
+    """Gemini's have none: those made for answers and requests differ, and results follow them."""
+    contents = [{"role": "user", "parts": [{"text": "a"}]}]
+    lines = []
+    for number in range(3):
+        call = {"functionCall": {"name": "look", "args": {"n": number}}}
+        said = {"role": "model", "parts": [call]}
+        answer = {"responseId": f"R{number}", "candidates": [{"content": said}]}
+        lines.append({"request": {"contents": [*contents]}, "response": answer})
+        result = {"name": "look", "response": {"output": f"b{number}"}}
+        contents += [said, {"role": "user", "parts": [{"functionResponse": result}]}]
+    [session] = read(*lines, {"contents": contents}).sessions
+    ids = [item.tool_call_id for item in items(session)[1:]]
+    assert ids == [f"call-R{number}-1" for number in (0, 0, 1, 1, 2, 2)]

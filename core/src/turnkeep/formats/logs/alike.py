@@ -26,6 +26,8 @@ from turnkeep.content import (
 from turnkeep.formats.profile import side_of
 
 _NUMBERED: Final = re.compile(r"[^0-9A-Za-z]\d{1,4}$")
+_MADE: Final = re.compile(r"call-(.+-)?\d+")
+"""Ids that our reader of Gemini makes where there are none; in requests and answers they differ."""
 SURE_LENGTH: Final = 12
 """Characters of a call id that are too many for a second conversation to have it, too."""
 NEWEST: Final = 64
@@ -169,13 +171,32 @@ def key_of(item: Item) -> str | None:
         return compact_json(["message", item.role, message_text(item).strip(), media])
     if isinstance(item, ToolCall):
         arguments = sorted((name, compact_json(value)) for name, value in item.arguments.items())
-        return compact_json(["call", item.tool_call_id, item.name, arguments])
+        return compact_json(["call", _id(item), item.name, arguments])
     if isinstance(item, ToolResult):
         content = item.model_dump(mode="json", include={"content"})["content"]
-        return compact_json(["result", item.tool_call_id, content])
+        return compact_json(["result", _id(item), content])
     if isinstance(item, Reasoning):
         return None
     return compact_json(["opaque", item.kind, item.data])
+
+
+def _id(item: ToolCall | ToolResult) -> str:
+    return "" if _MADE.fullmatch(item.tool_call_id) else item.tool_call_id
+
+
+def own_ids(conversation: Conversation, items: Sequence[Item]) -> dict[str, str]:
+    """Give the ids that the calls of a request have in the log, where they differ.
+
+    The request ends like the conversation.
+    """
+    ours = [known.item for known in conversation.live if isinstance(known.item, ToolCall)]
+    sent = [item for item in items if isinstance(item, ToolCall)]
+    pairs = zip(reversed(sent), reversed(ours), strict=False)
+    return {
+        call.tool_call_id: own.tool_call_id
+        for call, own in pairs
+        if call.tool_call_id != own.tool_call_id and key_of(call) == key_of(own)
+    }
 
 
 def _is_sure(item: Item) -> bool:
@@ -265,18 +286,18 @@ def _after_rewriting(
 
 def _rewritten(live: Sequence[Known], items: Sequence[Item]) -> list[Known]:
     """Give each item that a request holds its origin; what is new stands for what it follows."""
-    origins: dict[str, Ref] = {}
-    for each in live:
-        if each.key is not None:
-            origins[each.key] = each.ref
-        if isinstance(each.item, ToolResult):
-            origins[f"result {each.item.tool_call_id}"] = each.ref
+    known = {each.key: each for each in live}
+    results = {
+        each.item.tool_call_id: each.ref for each in live if isinstance(each.item, ToolResult)
+    }
     made: list[Known] = []
     ref = live[0].ref
     for item in items:
         key = key_of(item)
-        short = f"result {item.tool_call_id}" if isinstance(item, ToolResult) else ""
-        ref = origins.get(key or "") or origins.get(short) or ref
+        if (found := known.get(key)) is not None:
+            ref, item = found.ref, found.item  # noqa: PLW2901  # as the log has it
+        elif isinstance(item, ToolResult):
+            ref = results.get(item.tool_call_id, ref)
         made.append(Known(key, item, ref))
     return made
 
