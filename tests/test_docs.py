@@ -76,7 +76,7 @@ def test_the_readmes_first_use_keeps_a_session(tmp_path):
         line.split()
         for block in blocks(page, "")
         for line in block.split("\n")
-        if line.startswith("turnkeep sessions")
+        if line.startswith(("turnkeep sessions", "turnkeep replay"))
     ]
     outputs = []
     for command in commands:

@@ -120,7 +120,7 @@ def test_a_log_is_played_counted_and_imported(folder, turnkeep):
     file = write(folder / "any.name", {"request": REQUEST, "response": ANSWER}, {"level": "info"})
     told = (
         "turnkeep: any.name: read as a request of OpenAI Chat: 1 session, 2 items\n"
-        "turnkeep: any.name: left out: 1 lines without a request\n"
+        "turnkeep: any.name: left out: lines without a request (1)\n"
     ).replace("any.name", file)
     code, out, err = turnkeep("replay", file, "--format", "json")
     assert (code, err) == (0, told)

@@ -193,7 +193,9 @@ async def restored(session: Session, item: Item) -> Item:
 
 
 def _is_ours(text: str) -> bool:
-    first = next((line for line in text.split("\n", 1) if line.strip()), "")
+    first = text.lstrip().partition("\n")[0]
+    if '"session"' not in first:  # it may be a gigabyte of something else
+        return False
     try:
         line = json.loads(first)
     except (ValueError, RecursionError):

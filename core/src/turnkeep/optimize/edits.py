@@ -75,22 +75,16 @@ def with_content(item: Item, content: Any) -> Item:
     """Give an item of the same type with another content. Raises BadEdit where it does not fit."""
     kind = type(item)
     if kind is ToolCall:
-        if isinstance(content, Mapping):
-            return item.model_copy(update={"arguments": dict(content)})
-        raise BadEdit("the arguments of a call must stay an object")
-    if kind is ToolResult:
-        pieces = [content] if isinstance(content, str) else content
-        if isinstance(pieces, Sequence) and pieces and not all(map(_blank, pieces)):
-            return item.model_copy(update={"content": list(pieces)})
-        raise BadEdit("a result must not become empty")
-    if kind is Message:
-        parts = [content] if isinstance(content, str) else content
-        if not isinstance(parts, list | tuple) or all(map(_blank, parts)):
-            raise BadEdit("a message must not become empty")
-        return item.model_copy(
-            update={"content": content if isinstance(content, str) else list(content)}
-        )
-    raise BadEdit(f"{item.type} is a provider's own and cannot be replaced")
+        if not isinstance(content, Mapping):
+            raise BadEdit("the arguments of a call must stay an object")
+        return item.model_copy(update={"arguments": dict(content)})
+    if kind is not ToolResult and kind is not Message:
+        raise BadEdit(f"{item.type} is a provider's own and cannot be replaced")
+    pieces = [content] if isinstance(content, str) else content
+    if not isinstance(pieces, list | tuple) or all(map(_blank, pieces)):
+        raise BadEdit("a message or a result must not become empty")
+    text = isinstance(content, str) and kind is Message
+    return item.model_copy(update={"content": content if text else list(pieces)})
 
 
 def _blank(piece: Any) -> bool:

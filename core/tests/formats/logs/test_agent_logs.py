@@ -86,10 +86,11 @@ def test_a_claude_code_session_is_read():
         "tool",
         "assistant",
     ]
+    assert session.created == session.updated == first.timestamp
     assert (first.id, first.timestamp) == ("u1", datetime(2026, 1, 31, 12, tzinfo=UTC))
     assert list(log.sentences()) == [
         "read as a Claude Code session file: 1 session, 7 items",
-        "left out: 1 lines of type 'file-history-snapshot', 1 lines of type 'system'",
+        "left out: lines of type 'file-history-snapshot' (1), lines of type 'system' (1)",
     ]
 
 
@@ -122,7 +123,7 @@ def test_what_the_user_went_back_behind_is_left_out():
         claude("assistant", "a3", "u3", text("way then")),
     )
     assert texts(log.sessions[0]) == ["one", "two", "right", "way then"]
-    assert "2 lines that the user went back behind" in " ".join(log.sentences())
+    assert "lines that the user went back behind (2)" in " ".join(log.sentences())
 
 
 def test_sub_agents_notices_and_repetitions_are_left_out():
@@ -145,8 +146,8 @@ def test_sub_agents_notices_and_repetitions_are_left_out():
     )
     assert texts(log.sessions[0]) == ["one", "Caveat.", "And this."]
     assert list(log.sentences())[1] == (
-        "left out: 2 lines of sub-agents, 1 lines that repeat another, "
-        "1 answers written by the program itself"
+        "left out: lines of sub-agents (2), lines that repeat another (1), "
+        "answers written by the program itself (1)"
     )
 
 
@@ -258,7 +259,7 @@ def test_a_codex_session_is_read():
     assert usages == [None, None, None, 20, None, 30]
     assert session.events[4].content[0].name == "shell"
     assert list(log.sentences())[1] == (
-        "left out: 1 lines of type 'event_msg', 1 lines of type 'ghost_snapshot'"
+        "left out: lines of type 'event_msg' (1), lines of type 'ghost_snapshot' (1)"
     )
 
 
@@ -309,7 +310,7 @@ def test_lines_of_another_format_are_left_out_of_a_mixed_file():
     )
     assert texts(log.sessions[0]) == ["this"]
     sentence = list(log.sentences())[1]
-    assert "1 lines of type 'user'" in sentence
+    assert "lines of type 'user' (1)" in sentence
     assert len(sentence) < 200
 
 

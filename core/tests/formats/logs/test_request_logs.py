@@ -173,7 +173,7 @@ def test_an_answer_may_stand_on_the_next_line():
         {"type": "response", "response": completion("z")},
     )
     assert said(log) == [["a", "b"]]
-    assert "1 answers whose request is not there" in " ".join(log.sentences())
+    assert "answers whose request is not there (1)" in " ".join(log.sentences())
 
 
 def test_conversations_that_alternate_are_told_apart():
@@ -208,7 +208,7 @@ def test_a_repeated_request_is_told_once():
     failed = {"request": chat(user("a")), "response": {"error": {"message": "overloaded"}}}
     log = read(failed, line, line)
     assert said(log) == [["a", "b"]]
-    assert "1 requests that repeat another" in " ".join(log.sentences())
+    assert "requests that repeat another (1)" in " ".join(log.sentences())
 
 
 @pytest.mark.parametrize("back", [" b c ", "b", "<think>so</think> b c"])
@@ -326,7 +326,7 @@ def test_what_cannot_be_read_is_told_with_its_line():
     assert said(log) == [["a"]]
     assert list(log.sentences()) == [
         "read as a request of OpenAI Chat: 1 session, 1 item",
-        "left out: 1 lines without a request",
+        "left out: lines without a request (1)",
         "log.jsonl:2: left out: not JSON: Expecting value (column 1)",
         "log.jsonl:5: left out: not JSON: it is nested too deep",
         "log.jsonl:6: left out: the line is cut off",
@@ -380,3 +380,51 @@ def test_however_an_agent_rewrites_all_is_kept_once(rewritings):
         bodies.append(chat(*([user(f"summary {number}")] if summarised else []), *tail))
     [session] = read(*bodies).sessions
     assert items_said(session) == get_profile("openai-chat").parse_request(chat(*whole)).contents
+
+
+def test_a_summary_that_was_asked_for_in_the_conversation_itself():
+    """The question and its answer stay in the log; the next request goes on from what it kept."""
+    talk = [user("task"), *step(1), *step(2)]
+    shortened = [user("in short"), *step(2)]
+    [session] = read(
+        {"request": chat(*talk), "response": {"choices": [{"message": step(3)[0]}]}},
+        {"request": chat(*talk, *step(3), user("Sum up.")), "response": completion("in short")},
+        {"request": chat(*shortened, *step(3)), "response": completion("done")},
+        {"request": chat(*shortened, *step(3), assistant("done"), user("thanks"))},
+    ).sessions
+    contents = [item.content for item in items_said(session) if isinstance(item, Message)]
+    assert contents == ["task", "Sum up.", "in short", "done", "thanks"]
+    assert sum(isinstance(item, ToolCall) for item in items_said(session)) == 3
+
+
+def test_equal_calls_of_other_conversations_are_no_sign():
+    """Ids that are numbers occur everywhere: such a request begins a session of its own."""
+
+    def numbered(messages):
+        return json.loads(json.dumps(messages).replace("call_Qz7hXw01kdPs", "call_1"))
+
+    log = read(chat(user("a"), *numbered(step(1))), chat(user("b"), *numbered(step(1)), user("c")))
+    assert [len(items(session)) for session in log.sessions] == [3, 4]
+
+
+def test_the_same_question_asked_often_is_as_many_sessions():
+    """Each with its answer; the next request finds the one whose answer it repeats."""
+    lines = [{"request": chat(user("a")), "response": completion(f"b{n}")} for n in range(5)]
+    log = read(*lines, chat(user("a"), assistant("b2"), user("c")))
+    assert said(log) == [["a", "b0"], ["a", "b1"], ["a", "b2", "c"], ["a", "b3"], ["a", "b4"]]
+
+
+def test_calls_without_ids_are_one_conversation():
+    """Gemini's have none: those made for answers and requests differ, and results follow them."""
+    contents = [{"role": "user", "parts": [{"text": "a"}]}]
+    lines = []
+    for number in range(3):
+        call = {"functionCall": {"name": "look", "args": {"n": number}}}
+        said = {"role": "model", "parts": [call]}
+        answer = {"responseId": f"R{number}", "candidates": [{"content": said}]}
+        lines.append({"request": {"contents": [*contents]}, "response": answer})
+        result = {"name": "look", "response": {"output": f"b{number}"}}
+        contents += [said, {"role": "user", "parts": [{"functionResponse": result}]}]
+    [session] = read(*lines, {"contents": contents}).sessions
+    ids = [item.tool_call_id for item in items(session)[1:]]
+    assert ids == [f"call-R{number}-1" for number in (0, 0, 1, 1, 2, 2)]

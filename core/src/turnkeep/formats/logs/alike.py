@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Final, NamedTuple, Self
 
 from turnkeep.content import (
@@ -25,8 +26,12 @@ from turnkeep.content import (
 from turnkeep.formats.profile import side_of
 
 _NUMBERED: Final = re.compile(r"[^0-9A-Za-z]\d{1,4}$")
+_MADE: Final = re.compile(r"call-(.+-)?\d+")
+"""Ids that our reader of Gemini makes where there are none; in requests and answers they differ."""
 SURE_LENGTH: Final = 12
 """Characters of a call id that are too many for a second conversation to have it, too."""
+NEWEST: Final = 64
+"""Conversations with the same last request, of which one may have had its answer changed."""
 
 
 class Known(NamedTuple):
@@ -46,14 +51,15 @@ class Known(NamedTuple):
 class Conversation:
     """What the latest request and its answer hold, in order, but for the leading system messages.
 
-    `asked` is how many of them the request held: the answer is what follows.
+    `asked` is how many of them the request held: the answer is what follows. Reasoning is not
+    among them.
     """
 
     live: list[Known] = field(default_factory=list)
     asked: int = 0
 
     def add(self, known: Known) -> None:
-        """Append what was said; reasoning is not compared, so it is not needed here."""
+        """Append what was said."""
         if known.key is not None:
             self.live.append(known)
 
@@ -77,19 +83,38 @@ class Found(NamedTuple):
 
 
 class Find:
-    """Finds the conversation that a request goes on with, by the ends of all of them."""
+    """Finds the conversation that a request goes on with.
+
+    Whatever a request and its answer held is a state, known by its hash; so that finding takes as
+    long as the request, however many conversations there are.
+    """
 
     def __init__(self) -> None:
-        self._ends: dict[str, dict[Conversation, None]] = {}
-        self._holding: dict[str, Conversation] = {}
+        self._states: dict[int, Conversation] = {}
+        self._current: dict[Conversation, int] = {}
+        self._asked: dict[int, list[Conversation]] = {}
+        """Those whose last request was this, by its hash."""
+        self._ends: dict[str | None, dict[Conversation, None]] = {}
+        """Those that end so."""
+        self._end: dict[Conversation, str | None] = {}
+        self._holding: dict[str | None, Conversation] = {}
 
     def place(self, conversation: Conversation) -> None:
         """Let a conversation be found, as it now stands."""
-        for end in (conversation.asked, len(conversation.live)):
-            if end and (key := conversation.live[end - 1].key) is not None:
-                self._ends.setdefault(key, {})[conversation] = None
-        for known in reversed(conversation.live):
-            if known.key is not None and _is_sure(known.item):
+        live = conversation.live
+        if not live:
+            return
+        states = _states(conversation.keys)
+        self._current[conversation] = states[-1]
+        self._states[states[-1]] = conversation
+        if conversation.asked < len(live):
+            self._asked.setdefault(states[conversation.asked], []).append(conversation)
+        if (before := self._end.get(conversation)) in self._ends:
+            del self._ends[before][conversation]
+        self._end[conversation] = live[-1].key
+        self._ends.setdefault(live[-1].key, {})[conversation] = None
+        for known in reversed(live):
+            if _is_sure(known.item):
                 if self._holding.get(known.key) is conversation:
                     break
                 self._holding[known.key] = conversation
@@ -100,35 +125,38 @@ class Find:
         `answer` is what the log gives as the answer to the request, None where it gives none.
         """
         places = [place for place, item in enumerate(items) if not isinstance(item, Reasoning)]
-        keys = [key_of(items[place]) for place in places]
+        compared = [items[place] for place in places]
+        keys = [key_of(item) for item in compared]
+        states = _states(keys)
+        for end in range(len(keys), 0, -1):
+            conversation = self._states.get(states[end])
+            if conversation is None:
+                continue
+            if self._current[conversation] == states[end]:
+                return Found(conversation, places[end - 1] + 1)
+            if end == len(keys):
+                said = [key for key in map(key_of, answer or ()) if key]
+                whole = _states(said, states[end])[-1]
+                if self._states.get(whole) is conversation:
+                    return Found(conversation, len(items), repeats=True)
+        for asked in range(len(keys) - 2, 0, -1):
+            for conversation in self._asked.get(states[asked], [])[-NEWEST:]:
+                if conversation.asked != asked:
+                    continue  # it has gone on since
+                if end := _sent_back_otherwise(conversation, compared):
+                    _take_over(conversation, compared[:end])
+                    return Found(conversation, places[end - 1] + 1)
         candidates: dict[Conversation, None] = {}
         for key in keys:
-            candidates |= self._ends.get(key or "", {})
-            if (holding := self._holding.get(key or "")) is not None:
+            candidates |= self._ends.get(key, {})
+            if (holding := self._holding.get(key)) is not None:
                 candidates[holding] = None
-        said = None if answer is None else [key for key in map(key_of, answer) if key]
-        best: tuple[int, Conversation, bool] | None = None
-        for conversation in candidates:
-            known = conversation.keys
-            if not known:
-                continue
-            as_it_is = known == keys[: len(known)]
-            if as_it_is:
-                matched = len(known)
-            elif keys == known[: len(keys)] and len(keys) == conversation.asked:
-                if said is None or said == known[len(keys) :]:
-                    return Found(conversation, len(items), repeats=True)
-                continue
-            else:
-                matched = _sent_back_otherwise(conversation, known, [items[n] for n in places])
-            if matched and (best is None or matched > best[0]):
-                best = matched, conversation, as_it_is
-        if best is not None:
-            matched, conversation, as_it_is = best
-            if not as_it_is:
-                _take_over(conversation, [items[n] for n in places[:matched]])
-            return Found(conversation, places[matched - 1] + 1)
         return _after_rewriting(candidates, items, places, keys)
+
+
+def _states(keys: Iterable[str | None], state: int = 0) -> list[int]:
+    """Give the hash of nothing, of the first key, of the first two, and so on."""
+    return list(accumulate(keys, lambda before, key: hash((before, key)), initial=state))
 
 
 def key_of(item: Item) -> str | None:
@@ -143,13 +171,32 @@ def key_of(item: Item) -> str | None:
         return compact_json(["message", item.role, message_text(item).strip(), media])
     if isinstance(item, ToolCall):
         arguments = sorted((name, compact_json(value)) for name, value in item.arguments.items())
-        return compact_json(["call", item.tool_call_id, item.name, arguments])
+        return compact_json(["call", _id(item), item.name, arguments])
     if isinstance(item, ToolResult):
         content = item.model_dump(mode="json", include={"content"})["content"]
-        return compact_json(["result", item.tool_call_id, content])
+        return compact_json(["result", _id(item), content])
     if isinstance(item, Reasoning):
         return None
     return compact_json(["opaque", item.kind, item.data])
+
+
+def _id(item: ToolCall | ToolResult) -> str:
+    return "" if _MADE.fullmatch(item.tool_call_id) else item.tool_call_id
+
+
+def own_ids(conversation: Conversation, items: Sequence[Item]) -> dict[str, str]:
+    """Give the ids that the calls of a request have in the log, where they differ.
+
+    The request ends like the conversation.
+    """
+    ours = [known.item for known in conversation.live if isinstance(known.item, ToolCall)]
+    sent = [item for item in items if isinstance(item, ToolCall)]
+    pairs = zip(reversed(sent), reversed(ours), strict=False)
+    return {
+        call.tool_call_id: own.tool_call_id
+        for call, own in pairs
+        if call.tool_call_id != own.tool_call_id and key_of(call) == key_of(own)
+    }
 
 
 def _is_sure(item: Item) -> bool:
@@ -160,19 +207,13 @@ def _is_sure(item: Item) -> bool:
     return len(call_id) >= SURE_LENGTH and _NUMBERED.search(call_id) is None
 
 
-def _sent_back_otherwise(
-    conversation: Conversation, known: Sequence[str | None], items: Sequence[Item]
-) -> int:
+def _sent_back_otherwise(conversation: Conversation, items: Sequence[Item]) -> int:
     """Say how many items repeat a conversation whose last answer the client shortened or padded.
 
-    0 where they do not.
+    The items begin with its last request. 0 where what follows is another answer.
     """
     asked = conversation.asked
     answer = [each.item for each in conversation.live[asked:]]
-    if not answer or asked >= len(items):
-        return 0
-    if [key_of(item) for item in items[:asked]] != known[:asked]:
-        return 0
     end = asked
     while end < len(items) and side_of(items[end]) == "assistant":
         end += 1
@@ -245,18 +286,18 @@ def _after_rewriting(
 
 def _rewritten(live: Sequence[Known], items: Sequence[Item]) -> list[Known]:
     """Give each item that a request holds its origin; what is new stands for what it follows."""
-    origins: dict[str, Ref] = {}
-    for each in live:
-        if each.key is not None:
-            origins[each.key] = each.ref
-        if isinstance(each.item, ToolResult):
-            origins[f"result {each.item.tool_call_id}"] = each.ref
+    known = {each.key: each for each in live}
+    results = {
+        each.item.tool_call_id: each.ref for each in live if isinstance(each.item, ToolResult)
+    }
     made: list[Known] = []
     ref = live[0].ref
     for item in items:
         key = key_of(item)
-        short = f"result {item.tool_call_id}" if isinstance(item, ToolResult) else ""
-        ref = origins.get(key or "") or origins.get(short) or ref
+        if (found := known.get(key)) is not None:
+            ref, item = found.ref, found.item  # noqa: PLW2901  # as the log has it
+        elif isinstance(item, ToolResult):
+            ref = results.get(item.tool_call_id, ref)
         made.append(Known(key, item, ref))
     return made
 

@@ -47,9 +47,9 @@ class Notes:
         """Say what was left out, and what could not be read."""
         if self.left_out:
             common = self.left_out.most_common()
-            said = [f"{count:,} {what}" for what, count in common[:SHOWN_KINDS]]
+            said = [f"{what} ({count:,})" for what, count in common[:SHOWN_KINDS]]
             if rest := sum(count for _, count in common[SHOWN_KINDS:]):
-                said.append(f"{rest:,} others")
+                said.append(f"others ({rest:,})")
             yield f"left out: {', '.join(said)}"
         for where, problem in self.faults[:SHOWN]:
             yield f"{where}: left out: {problem}"
@@ -62,20 +62,16 @@ def read_entries(text: str, source: str, notes: Notes) -> list[Entry]:
 
     What cannot be read is noted and passed over: a log is cut off where its writer died.
     """
-    lines = text.split("\n")
-    first = next((line for line in lines if line.strip()), "")
-    if first and not _is_json(first) and (entries := _documents(text, source, notes)):
-        return entries
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     made: list[Entry] = []
-    last = max((number for number, line in enumerate(lines, 1) if line.strip()), default=0)
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    for place, (number, line) in enumerate(lines):
         where = f"{source}:{number}"
         try:
             value = parse(line)
         except (ValueError, RecursionError) as error:
-            cut = number == last and not text.endswith("\n")
+            if place == 0 and (documents := _documents(text, source, notes)):
+                return documents
+            cut = place == len(lines) - 1 and not text.endswith("\n")
             notes.fault(where, "the line is cut off" if cut else f"not JSON: {_reason(error)}")
             continue
         _take(value, where, made, notes)
@@ -138,14 +134,6 @@ def _whole(text: str, value: Any) -> Any:
         return value
     plain = json.dumps(value, ensure_ascii=False)
     return json.loads(plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
-
-
-def _is_json(line: str) -> bool:
-    try:
-        parse(line)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def _reason(error: Exception) -> str:

@@ -22,6 +22,7 @@ class Making:
         self.events: list[Event] = []
         self.header: dict[str, Any] = {}
         self._ids: set[str] = set()
+        self._times: list[datetime] = []
         self._base = 0
 
     def say(
@@ -35,6 +36,7 @@ class Making:
         partial: bool = False,
     ) -> list[Ref]:
         """Append an event; gives the identity of its items."""
+        self._times += [when] if when is not None else []
         event = Event(
             id=self._fresh(event_id),
             author=author,
@@ -64,7 +66,13 @@ class Making:
 
     def session(self, session_id: str) -> SessionFile:
         """Give what was made."""
-        return SessionFile(session_id=session_id, header=self.header, events=self.events)
+        return SessionFile(
+            session_id=session_id,
+            created=min(self._times, default=None),
+            updated=max(self._times, default=None),
+            header=self.header,
+            events=self.events,
+        )
 
     def _append(self, event: Event) -> int:
         self.events.append(event)

@@ -11,12 +11,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from turnkeep import formats
-from turnkeep.content import Item, Ref, Request
+from turnkeep.content import Item, Ref, Request, ToolResult
 from turnkeep.errors import ContentError
 from turnkeep.events import author_of
 from turnkeep.formats.foreign import text_or
 from turnkeep.formats.jsonl import SessionFile
-from turnkeep.formats.logs.alike import Conversation, Find, Known
+from turnkeep.formats.logs.alike import Conversation, Find, Known, own_ids
 from turnkeep.formats.logs.lines import Entry, Notes
 from turnkeep.formats.logs.making import Making
 from turnkeep.formats.logs.wrapped import Exchange, profile_of, unwrap
@@ -119,7 +119,11 @@ class RequestLog:
                 self.notes.leave_out("changes of leading system messages")
         making = self._makings[conversation]
         _head(making, request)
+        ids = own_ids(conversation, items[:start])
         for item in items[start:]:
+            if isinstance(item, ToolResult) and item.tool_call_id in ids:
+                own = {"tool_call_id": ids[item.tool_call_id]}
+                item = item.model_copy(update=own)  # noqa: PLW2901  # its call has this id here
             [ref] = making.say([item], author_of(item), exchange.when)
             conversation.add(Known.of(item, ref))
         conversation.asked = len(conversation.live)
