@@ -37,8 +37,8 @@ Count = Callable[[str], int]
 
 SUMMARY_CHARS = 6_000
 """About 1,500 tokens: what models write when they are asked for a summary of a long session."""
-SENTENCE_CHARS = 200
-FEWEST_CHARS = 20
+MOST_CHARS = 200
+FEWEST_CHARS = 80
 MARK = "Extract of what was said:"
 _SENTENCE_END = re.compile(r"[.!?](?=\s)|\n")
 
@@ -73,21 +73,27 @@ class Ledger:
 def extract(texts: Sequence[str], most: int = SUMMARY_CHARS) -> str:
     """Summarize by a fixed rule: the first sentences of each text, all together `most` characters.
 
-    Each text gets the same room, at most 200 characters and at least 20. A text that holds an
-    earlier extract gets half of all, as a model would carry a summary over.
+    Each text gets the same room, at most 200 characters and at least 80; where not all fit, the
+    first and the latest do. A text that holds an earlier extract gets half of all, as a model would
+    carry a summary over.
     """
-    room = min(SENTENCE_CHARS, max(FEWEST_CHARS, most // max(len(texts), 1)))
-    lines = []
+    carried, fresh = [], []
     for text in texts:
-        place = text.find(MARK)
-        if place >= 0:
-            lines.append(text[place + len(MARK) :][: most // 2].strip())
-            continue
-        piece = " ".join(text[: 4 * room].split(" ")).strip()[:room]
-        ends = [found.end() for found in _SENTENCE_END.finditer(piece)]
-        # Whole sentences where at least one ends in the room, else as much as there is room for.
-        lines.append((piece[: ends[-1]] if ends else piece).strip())
-    return "\n".join([MARK, *filter(None, lines)])[:most]
+        _, mark, rest = text.partition(MARK)
+        (carried if mark else fresh).append(rest if mark else text)
+    kept = "\n".join(rest.strip() for rest in carried)[: most // 2]
+    room = min(MOST_CHARS, max(FEWEST_CHARS, (most - len(kept)) // max(len(fresh), 1)))
+    fit = max((most - len(kept)) // (room + 1), 1)
+    if len(fresh) > fit:
+        fresh = [fresh[0], *fresh[len(fresh) - fit + 1 :]]
+    return "\n".join([MARK, *filter(None, [kept, *(_beginning(text, room) for text in fresh)])])
+
+
+def _beginning(text: str, room: int) -> str:
+    """Cut a text behind its last whole sentence within its room, if that fills a third of it."""
+    piece = text[: 4 * room].strip()[:room]
+    ends = [found.end() for found in _SENTENCE_END.finditer(piece) if found.end() >= room // 3]
+    return (piece[: ends[-1]] if ends else piece).strip()
 
 
 class Book:

@@ -11,6 +11,7 @@ loop does it. Nothing here refuses a request that is too long, so what only reac
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any
@@ -32,6 +33,9 @@ from turnkeep.optimize.steps import Step
 
 DEFAULT_WINDOW = 200_000
 """What strands takes where a model does not say its window."""
+
+_FRAME = re.compile(r"\s*(</?content>|Please summarize this conversation\.|-*\s*\[\w+\])\s*")
+"""What frames the messages to summarize: delimiters, roles, and the request itself."""
 
 # It warns at each call at which it finds nothing to do.
 logging.getLogger("strands").setLevel(logging.ERROR)
@@ -64,12 +68,7 @@ class FakeModel(Model):
 
     async def stream(self, messages: Any, *_: Any, **named: Any) -> AsyncIterator[Any]:  # type: ignore[override]
         texts = [text_of(block) for message in messages for block in message["content"]]
-        # What frames the covered messages is no message: a request to summarize, or delimiters.
-        covered = [
-            text
-            for text in texts
-            if text not in {"<content>", "</content>", "Please summarize this conversation."}
-        ]
+        covered = [text for text in texts if not _FRAME.fullmatch(text)]
         prompt = "\n".join([named.get("system_prompt") or "", *texts])
         yield {"messageStart": {"role": "assistant"}}
         yield {"contentBlockStart": {"start": {}}}
