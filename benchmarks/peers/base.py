@@ -111,6 +111,11 @@ class Book:
         self._changed: dict[tuple[str, str], Item] = {}
         self._runs: dict[tuple[int, ...], list[WireMessage]] = {}
 
+    @property
+    def keeps_order(self) -> bool:
+        """Whether texts and calls of one message have an order in the provider's format."""
+        return not self._profile.name.startswith("openai")
+
     def enter(self, items: Sequence[Item]) -> None:
         """Take in what was said."""
         for item in items:

@@ -32,6 +32,7 @@ from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from peers.base import (
+    MARK,
     SUMMARY_CHARS,
     Count,
     Desk,
@@ -208,7 +209,9 @@ class Summarize(LangChain):
         if update is not None:
             # The first one tells LangGraph to remove all messages of the state.
             self.messages = list(update["messages"][1:])
-            self.desk.ledger.lost += PLACEHOLDER in str(self.messages[0].content)
+            # An extract may quote an earlier placeholder; then it is not one itself.
+            text = str(self.messages[0].content)
+            self.desk.ledger.lost += PLACEHOLDER in text and MARK not in text
         return self.messages
 
 

@@ -134,7 +134,7 @@ def better_and_cheaper(
 ) -> Iterator[str]:
     """Say which peers without faults cost no more and keep no less than each of our policies.
 
-    A request over the limit is a fault, too: a policy that does not fit is compared with nothing.
+    Valid requests over the limit would be refused, too, so they are said with their number.
     """
     peers = {policy.label for policy in policies if isinstance(policy, Peer)}
     ours = [row for row in sums if row["policy"] in named - peers]
@@ -146,13 +146,14 @@ def better_and_cheaper(
     for row in ours:
         found = [
             other["policy"]
+            + (f" (over the limit in {other['over_limit']:,})" if other["over_limit"] else "")
             for other in sums
             if other["policy"] in peers
-            and not (other["invalid"] or other["over_limit"] or other["overflows"])
+            and not other["invalid"]
             and other["total_cost"] <= row["total_cost"]
             and other["retention"] >= row["retention"]
         ]
         yield (
-            f"{row['policy']}: peers without a fault that are as cheap and keep as much: "
+            f"{row['policy']}: valid peers that are as cheap and keep as much: "
             f"{', '.join(found) or 'none'}"
         )

@@ -175,7 +175,11 @@ class Managed(Session):
         book = self.desk.book
         found: list[Item] = []
         for message in messages:
-            for block in message["content"]:
+            blocks = message["content"]
+            if not book.keeps_order:
+                # Its formatter for OpenAI writes one message with texts, and calls beside them.
+                blocks = sorted(blocks, key=lambda block: "toolUse" in block)
+            for block in blocks:
                 if "toolUse" in block:
                     use = block["toolUse"]
                     found.append(book.call(use["toolUseId"], use["name"], use["input"]))
