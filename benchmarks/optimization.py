@@ -79,6 +79,7 @@ class Watched:
 
     async def play(self, recording: Recording, terms: Terms) -> AsyncIterator[Outgoing]:
         """Yield what the policy does."""
+        print(f"{recording.session_id}: {self.label}", file=sys.stderr)
         watch = Watch()
         self.watches.append(watch)
         before: Outgoing | None = None
@@ -199,10 +200,8 @@ def main() -> int:
     recordings = list(read_recordings(files))
     policies, skipped = chosen_policies(args, counter)
     watched = [Watched(policy, args.limit) for policy in policies]
-    played = []
-    for policy in watched:
-        print(f"playing {policy.label}", file=sys.stderr)
-        played += asyncio.run(replay(recordings, [policy], terms))
+    # All policies in one replay: what is worked out of a recording is worked out once.
+    played = asyncio.run(replay(recordings, watched, terms))
     sums, rows = as_rows(policies, [policy.watches for policy in watched], played, terms)
     print(
         f"{len(recordings)} sessions, {sums[0]['requests']:,} calls, limit {args.limit:,} tokens, "

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from peers.base import Ledger, Peer
-from turnkeep.cli.outcomes import RULES
 from turnkeep.cli.table import table
 from turnkeep.replay.policies import Policy
 from turnkeep.replay.report import as_json
@@ -18,6 +17,16 @@ if TYPE_CHECKING:
 
 RETENTION = ("retention", "original", "in_place", "regret")
 """Columns of a replay that measures what of the facts needed later was still there."""
+
+RULES = {
+    "R1": "R1 a result without its call",
+    "R2": "R2 a call without result",
+    "R3": "R3 parallel calls torn apart",
+    "R4": "R4 no user message first",
+    "R5": "R5 nothing to answer at the end",
+    "R6": "R6 empty text",
+    "wire": "another rule of the provider",
+}
 
 Row = dict[str, Any]
 
