@@ -3,6 +3,7 @@
 # make prove  the long proofs: races, kills, 2,000 examples of the marked properties
 # make check  format, lint, types, layers
 # make bench  benchmarks against a raw floor, with their bounds
+# make peers  other frameworks in benchmarks/peers/.venv, for benchmarks/optimization.py --peers
 # All of them set up what they need in .venv first. PYTHON=python3.12 chooses another interpreter.
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ MEMBERS := core $(wildcard plugins/*)
 PARALLEL := -n auto --dist worksteal
 EDITABLE := $(addprefix -e ,$(MEMBERS))
 
-.PHONY: demo test prove check format bench clean
+.PHONY: demo test prove check format bench peers clean
 
 demo: .venv/.runtime
 	@PYTHON=$(BIN)/python bash examples/demo.sh
@@ -38,8 +39,10 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/tokens.py --check --no-peers
 	$(BIN)/python benchmarks/imports.py --check
 
+peers: benchmarks/peers/.venv/.ready
+
 clean:
-	rm -rf .venv dist
+	rm -rf .venv benchmarks/peers/.venv dist
 
 .venv/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -54,4 +57,11 @@ clean:
 .venv/.dev: .venv/.runtime pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt $(EDITABLE) --group dev
 	@touch $@ .venv/.runtime
+	@touch $@
+
+# Peers want packages that the constraints do not name, so they have an environment of their own.
+benchmarks/peers/.venv/.ready: benchmarks/peers/requirements.txt core/pyproject.toml | .venv/bin/uv
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python benchmarks/peers/.venv
+	$(BIN)/uv pip install --quiet --python benchmarks/peers/.venv/bin/python \
+	  -e core -e plugins/tokens_tiktoken -r benchmarks/peers/requirements.txt
 	@touch $@
