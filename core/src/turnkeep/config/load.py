@@ -69,13 +69,18 @@ class Config:
             *self._settings(self.store_options, ("session", self.store.name)),
             *self._settings(self.tokens, ("tokens",), shown=True),
             *self._settings(self.counter_options, ("tokens", self.counter.name)),
-            *self._settings(self.context, ("context",), shown=True),
-            *(
-                setting
-                for name, step in {step.spec.name: step for step in self.steps}.items()
-                for setting in self._settings(step.options, ("context", name))
-            ),
+            *self._context_settings(),
         ]
+
+    def _context_settings(self) -> list[Setting]:
+        """List those of contexts; without a limit nothing of them holds but what is written."""
+        found = self._settings(self.context, ("context",), shown=True)
+        for name, step in {step.spec.name: step for step in self.steps}.items():
+            found += self._settings(step.options, ("context", name))
+        if self.context.max_tokens is not None:
+            return found
+        limit = ("context", "max_tokens")
+        return [each for each in found if each.path == limit or each.source != "default"]
 
     def _settings(
         self, options: BaseModel, table: KeyPath, *, shown: bool = False

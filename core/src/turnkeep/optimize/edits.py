@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult
@@ -78,7 +78,7 @@ def with_content(item: Item, content: Any) -> Item:
         if not isinstance(content, Mapping):
             raise BadEdit("the arguments of a call must stay an object")
         return item.model_copy(update={"arguments": dict(content)})
-    if kind is not ToolResult and kind is not Message:
+    if kind not in (ToolResult, Message):
         raise BadEdit(f"{item.type} is a provider's own and cannot be replaced")
     pieces = [content] if isinstance(content, str) else content
     if not isinstance(pieces, list | tuple) or all(map(_blank, pieces)):
@@ -105,9 +105,8 @@ def _covered(view: View, edit: Cover) -> range:
             raise BadEdit(f"it covers group {number}, which holds what may not be touched")
         if groups[number].open:
             raise BadEdit(f"it covers group {number}, a call of which still wants its result")
-    if edit.text is not None:
-        if not isinstance(edit.text, str) or is_blank(edit.text):
-            raise BadEdit("it covers with an empty text; None covers with nothing")
+    if edit.text is not None and (not isinstance(edit.text, str) or is_blank(edit.text)):
+        raise BadEdit("it covers with an empty text; None covers with nothing")
     return numbers
 
 
