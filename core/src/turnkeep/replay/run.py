@@ -137,13 +137,13 @@ async def play(
 ) -> Outcome:
     """Play one recording under one policy; `facts` are those of the recording, to be scored."""
     started = time.process_time()
-    scoring = 0.0
+    aside = 0.0
     standing = None if facts is None else Standing(facts)
     profile = terms.profile
     outcome = Outcome(policy.label, recording.session_id)
     tools = profile.tools(recording.tools)
-    tool_texts = profile.tool_texts(recording.tools).texts
-    tool_weight = scales.countable(profile.tool_texts(recording.tools))
+    tool_texts = profile.tool_texts(recording.tools)
+    tool_weight = scales.countable(tool_texts)
     before: Sent | None = None
     call = -1
     async for outgoing in policy.play(recording, terms):
@@ -188,18 +188,19 @@ async def play(
             outgoing.overflow is None and outgoing.limit is not None and sent.total > outgoing.limit
         )
         outcome.repairs = outgoing.repairs
+        aside -= time.process_time()
         score = None
         if standing is not None:
-            scoring -= time.process_time()
             # What cannot be sent shows nothing.
-            shown = messages if outgoing.overflow is None else []
-            texts = (*profile.system_texts(system).texts, *tool_texts)
-            score = standing.score(call, texts if shown else (), shown)
+            texts, shown = (*profile.system_texts(system).texts, *tool_texts.texts), messages
+            if outgoing.overflow is not None:
+                texts, shown = (), []
+            score = standing.score(call, texts, shown)
             outcome.judge(score, use, terms.price)
-            scoring += time.process_time()
         if watch is not None:
-            cost = terms.price.cost(cached=use.cached, written=use.written, plain=use.plain)
+            cost = terms.price.cost(**use._asdict())
             watch(Seen(recording, call, outgoing, system, sent, use, cost, violations, score))
+        aside += time.process_time()
         if sink is not None:
             sink(
                 {
@@ -217,7 +218,7 @@ async def play(
                 }
             )
     scales.forget_messages()
-    outcome.seconds = time.process_time() - started - scoring
+    outcome.seconds = time.process_time() - started - aside
     return outcome
 
 
