@@ -205,6 +205,10 @@ async def test_hostile_text_stays_text():
     shapes = [[tag for tag, _ in Parsed(page).elements if tag != "path"] for page in (tame, text)]
     assert shapes[0] == shapes[1]
     assert not set("\u2028\u202e\u200f") & set(text)
+    # A browser ends a script at `</script` and a space, too, and at more behind `<!--`.
+    data = [script for name, script in Parsed(text).scripts.items() if name != "code"]
+    assert len(data) == 5
+    assert not any("<" in script for script in data)
     [messages] = [value for name, value in Parsed(text).scripts.items() if name == "messages-0"]
     assert any(body.get("content") == HOSTILE for _, body in json.loads(messages))
 

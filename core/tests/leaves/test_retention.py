@@ -1,6 +1,7 @@
 """Retention: of what a call quotes, what its request still holds, and how."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -76,9 +77,13 @@ RECORDING = Recording.of_items(
 )
 
 
-async def judged(*items, profile="openai-chat", recording=RECORDING, **fields):
-    terms = Terms(get_profile(profile), ROW, Letters())
-    [[outcome]] = await replay([recording], [Scripted(*items, **fields)], terms)
+def terms(profile="openai-chat", price=ROW):
+    return Terms(get_profile(profile), price, Letters())
+
+
+async def judged(*items, profile="openai-chat", recording=RECORDING, price=ROW, **fields):
+    policies = [Scripted(*items, **fields)]
+    [[outcome]] = await replay([recording], policies, terms(profile, price))
     return outcome
 
 
@@ -148,25 +153,28 @@ async def test_a_request_that_cannot_be_sent_shows_nothing():
 async def test_a_miss_costs_a_call_and_what_it_looks_up():
     """The cached prefix is read again, and 1,500 tokens are written: by hand."""
     found = await judged(user("Start with 11111."))
-    everything = (
-        await replay([RECORDING], [Everything()], Terms(get_profile("openai-chat"), ROW, Letters()))
-    )[0]
-    sent = found.tokens_sent - everything[0].tokens_sent + everything[0].peak_tokens
-    assert found.misses == 1
-    assert found.miss_cost == pytest.approx(0.1 * sent + 2 * 1_500)
-    [row] = as_json([[found]], everything, Terms(get_profile("openai-chat"), ROW, Letters()))[
-        "policies"
-    ]
-    assert row["all_in_cost"] == round((found.cost + found.miss_cost) / everything[0].cost, 4)
+    [[whole]] = await replay([RECORDING], [Everything()], terms())
+    last = found.tokens_sent - whole.tokens_sent + whole.peak_tokens
+    assert (found.misses, found.miss_cost) == (1, pytest.approx(0.1 * last + 2 * 1_500))
+    [row] = as_json([[found]], [whole], terms())["policies"]
+    assert row["all_in_cost"] == round((found.cost + found.miss_cost) / whole.cost, 4)
+
+
+async def test_a_miss_without_a_cache_sends_all_again():
+    """Where nothing is read from a cache, the further call costs a whole request more."""
+    plain = replace(ROW, read=1, write=1)
+    found = await judged(user("Start with 11111."), price=plain)
+    [[before]] = await replay([RECORDING], [Everything()], terms("openai-chat", plain))
+    last = found.tokens_sent - before.tokens_sent + before.peak_tokens
+    assert (found.misses, found.miss_cost) == (1, last + 1_500)
 
 
 async def test_shares_pool_over_sessions():
     """All facts count alike; where none is quoted there is no share."""
-    terms = Terms(get_profile("openai-chat"), ROW, Letters())
     idle = Recording.of_items("idle", [user("hi"), said("ho")])
     policies = [Scripted(user("Start with 11111.")), Everything()]
-    played = await replay([RECORDING, idle, RECORDING], policies, terms)
-    report = as_json(played, played[1], terms)
+    played = await replay([RECORDING, idle, RECORDING], policies, terms())
+    report = as_json(played, played[1], terms())
     [sums, _] = report["policies"]
     assert (sums["retention"], sums["original"], sums["in_place"], sums["regret"]) == (
         round(1 / 3, 4), round(1 / 3, 4), round(1 / 3, 4), 1.0,
@@ -208,9 +216,8 @@ def steps(draw):
 def test_sending_everything_retains_everything(made, profile):
     """In any recording of which nothing has to be left out; a window sees no more than that."""
     items = [user("begin"), *(item for step in made for item in step)]
-    terms = Terms(get_profile(profile), ROW, Letters())
     recording = Recording.of_items("r", items, [ToolDefinition(name="look")])
-    played = replay([recording], [Everything(), TutorialWindow(2)], terms)
+    played = replay([recording], [Everything(), TutorialWindow(2)], terms(profile))
     [[whole], [window]] = asyncio.run(played)
     assert whole.facts == whole.visible == whole.original == whole.in_place
     assert whole.missing == whole.misses == 0

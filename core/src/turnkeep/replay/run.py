@@ -139,16 +139,15 @@ async def play(
     started = time.process_time()
     playing = _Playing(recording, policy.label, terms, scales)
     standing = None if facts is None else Standing(facts)
-    scoring = 0.0
+    aside = 0.0
     call = -1
     async for outgoing in policy.play(recording, terms):
         call += 1
         made = playing.take(call, outgoing)
+        aside -= time.process_time()
         score = None
         if standing is not None:
-            scoring -= time.process_time()
             score = playing.judge(call, outgoing, made, standing)
-            scoring += time.process_time()
         if watch is not None:
             use = made.use
             cost = terms.price.cost(cached=use.cached, written=use.written, plain=use.plain)
@@ -158,10 +157,11 @@ async def play(
                     made.violations, score,
                 )
             )  # fmt: skip
+        aside += time.process_time()
         if sink is not None:
             sink(playing.line(call, outgoing, made))
     scales.forget_messages()
-    playing.outcome.seconds = time.process_time() - started - scoring
+    playing.outcome.seconds = time.process_time() - started - aside
     return playing.outcome
 
 
