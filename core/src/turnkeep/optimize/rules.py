@@ -35,7 +35,9 @@ class ContextRules(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     preset: Literal["coding", "chat", "cheap"] | None = Field(
-        default=None, description="Sets what is not set here, as replays of recordings found best"
+        default=None,
+        description="Sets what is not set here, as replays of recordings found best",
+        examples=["coding"],
     )
     max_tokens: int | None = Field(
         default=None,
