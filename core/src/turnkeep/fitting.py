@@ -113,7 +113,7 @@ class Fitting:
         own = own_limit(limit, weighed.tokens, weighed.expected, weighed.size, factor)
         if weighed.exact and not weighed.size.anchored:
             own = limit  # our count is the provider's
-        ask = Ask(scale, own, weighed.fixed, weighed.tokens, prices, idle)
+        ask = Ask(scale, own, weighed.fixed, weighed.tokens, prices, weighed.repairs, idle)
         try:
             return await self._engine.rewrite(
                 lambda: context.entries, context.memory, ask, self._course

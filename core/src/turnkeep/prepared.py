@@ -50,6 +50,7 @@ class Weighed(NamedTuple):
     expected: int
     size: Size
     exact: bool
+    repairs: list[Repair]
 
 
 TallyFor = Callable[[Way], Tally | None]
@@ -191,6 +192,7 @@ class PreparedRequest:
             wire.counted.whole,
             wire.size,
             self._counter.exact(self._model),
+            wire.snapshot.repairs(),
         )
 
     @property

@@ -349,6 +349,8 @@ class Turn:
             )
             if rewrite is not None:
                 await self._rebase(rewrite)
+                self._follow()
+                self._weighing.adopt(rewrite.tally)
                 prepared = prepare()
                 prepared.rewritten = rewrite.report
         self._last = prepared

@@ -52,6 +52,10 @@ class Weighing:
         """Give what gives the tallies of requests that are made of the context as it is now."""
         return partial(self._tally, self._items)
 
+    def adopt(self, tally: Tally) -> None:
+        """Go on with a tally that has followed the items of the context as it is now."""
+        self._tallies[tally.way.name] = tally
+
     def size_of(self, model: str) -> SizeOf:
         """Give what sizes a request that is made of the context as it is now."""
         return partial(self._size, self._context, model)

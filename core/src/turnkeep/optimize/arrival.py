@@ -11,7 +11,7 @@ from typing import Final
 
 from turnkeep.content import Item, Ref, ToolResult, result_text
 from turnkeep.optimize.recall import RECALL
-from turnkeep.optimize.shorten import to_tokens
+from turnkeep.optimize.shorten import is_media, to_tokens
 from turnkeep.tokens.counter import TokenCounter
 
 _BYTES: Final = 4
@@ -41,5 +41,5 @@ class Arrivals:
         shorter = to_tokens(text, cap, ref, self._counter.count_texts)
         if shorter is text:
             return item
-        media = [piece for piece in item.content if getattr(piece, "type", "text") != "text"]
+        media = [piece for piece in item.content if is_media(piece)]
         return item.model_copy(update={"content": [shorter, *media]})

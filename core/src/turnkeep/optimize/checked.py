@@ -21,11 +21,11 @@ class Checked(NamedTuple):
     tally: Tally
     snapshot: Snapshot
 
-    def breaks(self, before: Checked) -> str | None:
-        """Say what is wrong with it that was not wrong before; None if nothing is."""
-        if self.violations:
-            return self.violations[0]
-        had = Counter(repair.rule for repair in before.repairs)
+    def breaks(self, before: Sequence[Repair]) -> str | None:
+        """Say what is wrong with it: a rule it breaks, or a repair that was not needed before."""
+        if self.violations or not self.repairs:
+            return self.violations[0] if self.violations else None
+        had = Counter(repair.rule for repair in before)
         for rule, often in Counter(repair.rule for repair in self.repairs).items():
             if often > had[rule]:
                 return next(each.what for each in self.repairs if each.rule == rule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import string
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -13,7 +14,7 @@ from turnkeep.context import Entry
 from turnkeep.optimize.edits import with_content
 from turnkeep.optimize.plan import Edit, Plan, Replace
 from turnkeep.optimize.recall import RECALL
-from turnkeep.optimize.shorten import ends, gap, strings
+from turnkeep.optimize.shorten import ends, gap, is_media, strings
 from turnkeep.optimize.view import View
 
 FIELD: Final = 200
@@ -60,15 +61,22 @@ class Compact:
         """Give the edits (see `Optimizer`)."""
         edits: list[Edit] = []
         saved = 0
-        for replace, saving in self._candidates(view):
-            if view.tokens - saved <= view.target:
-                break
-            edits.append(replace)
-            saved += saving
+        for batch in _batches(self._candidates(view)):
+            counts = view.count([text for _, old, new in batch for text in (old, new)])
+            for (replace, _, _), old, new in zip(batch, counts[::2], counts[1::2], strict=True):
+                if view.tokens - saved <= view.target:
+                    return Plan(edits) if edits else None
+                saving = old - new
+                item = replace.entry.item
+                if isinstance(item, ToolResult) and any(map(is_media, item.content)):
+                    saving = view.weigh(item) - view.weigh(with_content(item, replace.content))
+                if saving > 0:
+                    edits.append(replace)
+                    saved += saving
         return Plan(edits) if edits else None
 
-    def _candidates(self, view: View) -> Iterator[tuple[Replace, int]]:
-        """Yield what could be put in place of what, with the tokens that it saves."""
+    def _candidates(self, view: View) -> Iterator[tuple[Replace, str, str]]:
+        """Yield what could be put in place of what, with the old text and the new one."""
         options = self._options
         recent = view.before_recent(options.keep_recent)
         long_ago = len(view.before_recent(options.keep_recent * RECALLED_KEEP))
@@ -76,27 +84,30 @@ class Compact:
             entry
             for group in recent
             for entry in view.entries_of(group)
-            if entry.form != "stub"
+            if type(entry.item) in (ToolCall, ToolResult)
+            and entry.form != "stub"
             and entry.ref not in view.fixed
-            and getattr(entry.item, "name", None) not in options.keep_tools
-            and (getattr(entry.item, "name", "") != RECALL or group.number < long_ago)
+            and entry.item.name not in options.keep_tools  # type: ignore[union-attr]  # as above
+            and (entry.item.name != RECALL or group.number < long_ago)  # type: ignore[union-attr]
         ]
         calls = _calls(view)
-        for shorten in (self._result, self._arguments):
-            for entry in entries:
-                content = shorten(entry, view, calls)
-                if content is None:
-                    continue
-                new = with_content(entry.item, content)
-                saving = view.weigh(entry.item) - view.weigh(new)
-                if saving > 0:
-                    yield Replace(entry, content), saving
+        for entry in entries:
+            if isinstance(entry.item, ToolResult):
+                content = self._result(entry, entry.item, view, calls)
+                if content is not None:
+                    yield Replace(entry, content), result_text(entry.item), content[0]
+        for entry in entries:
+            if isinstance(entry.item, ToolCall):
+                old, keep = entry.item.arguments, options.argument_head
+                new = strings(old, options.arguments, keep, entry.ref)
+                if new != old:
+                    yield Replace(entry, new), compact_json(old), compact_json(new)
 
-    def _result(self, entry: Entry, view: View, calls: Mapping[int, ToolCall]) -> Any:
-        item, options = entry.item, self._options
-        if type(item) is not ToolResult or view.weigh(item) <= options.results:
-            return None
-        if item.status == "error" and options.keep_errors:
+    def _result(
+        self, entry: Entry, item: ToolResult, view: View, calls: Mapping[int, ToolCall]
+    ) -> list[str] | None:
+        options = self._options
+        if view.weigh(item) <= options.results or (item.status == "error" and options.keep_errors):
             return None
         text = result_text(item)
         rule = options.rules.get(item.name)
@@ -105,19 +116,23 @@ class Compact:
             filled = fill(rule, call.arguments)
             if filled is not None:
                 return [f"{filled} {gap(len(text), entry.ref)}"]
-        media = sum(getattr(piece, "type", "text") != "text" for piece in item.content)
+        media = sum(map(is_media, item.content))
         note = f"{media} pictures or files" if media else ""
         shorter = ends(text, options.head, options.tail, entry.ref, note)
         if shorter == text and media:
             shorter = f"{text}\n{gap(0, entry.ref, note)}".strip()
         return [shorter]
 
-    def _arguments(self, entry: Entry, view: View, calls: Mapping[int, ToolCall]) -> Any:  # noqa: ARG002
-        item, options = entry.item, self._options
-        if type(item) is not ToolCall:
-            return None
-        shorter = strings(item.arguments, options.arguments, options.argument_head, entry.ref)
-        return None if shorter == item.arguments else shorter
+
+_BATCH: Final = 32
+
+
+def _batches(
+    candidates: Iterator[tuple[Replace, str, str]],
+) -> Iterator[list[tuple[Replace, str, str]]]:
+    """Put candidates together: many texts at once are counted sooner than one by one."""
+    while batch := list(itertools.islice(candidates, _BATCH)):
+        yield batch
 
 
 def _calls(view: View) -> dict[int, ToolCall]:

@@ -11,7 +11,7 @@ from turnkeep.context import Entry
 from turnkeep.optimize.edits import with_content
 from turnkeep.optimize.plan import Edit, Plan, Replace
 from turnkeep.optimize.reference import mark
-from turnkeep.optimize.shorten import gap
+from turnkeep.optimize.shorten import gap, is_media
 from turnkeep.optimize.view import View
 
 
@@ -70,7 +70,7 @@ class Dedupe:
                 continue
             if item.status == "error" or view.weigh(item) <= self._options.results:
                 continue
-            if any(getattr(piece, "type", "text") != "text" for piece in item.content):
+            if any(map(is_media, item.content)):
                 continue
             keys = [_key("text", result_text(item))]
             call = calls.get(item.tool_call_id)

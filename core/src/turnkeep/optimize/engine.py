@@ -30,6 +30,8 @@ from turnkeep.optimize.report import report_of
 from turnkeep.optimize.rules import ContextRules, Levels
 from turnkeep.optimize.view import View, groups_of
 from turnkeep.prices import PriceRow
+from turnkeep.repair.steps import Repair
+from turnkeep.tally import Tally
 
 _logger = logging.getLogger("turnkeep")
 
@@ -50,7 +52,8 @@ class Ask(NamedTuple):
     """A request about to be made: how it is counted, and what is known of it.
 
     `limit` is in tokens as our counter counts them. `fixed` are those of instructions and tools,
-    `tokens` those of the whole. `idle` are the seconds since the last request.
+    `tokens` those of the whole, `repairs` what was repaired of it. `idle` are the seconds since the
+    last request.
     """
 
     scale: Scale
@@ -58,6 +61,7 @@ class Ask(NamedTuple):
     fixed: int
     tokens: int
     prices: PriceRow
+    repairs: Sequence[Repair] = ()
     idle: float = 0.0
 
 
@@ -81,6 +85,8 @@ class Rewrite(NamedTuple):
     memory: dict[str, JsonValue]
     report: dict[str, JsonValue]
     tokens: int
+    tally: Tally
+    """It has followed the items of the entries."""
 
 
 class Course:
@@ -238,37 +244,49 @@ class _Run:
             seconds=time.perf_counter() - began,
         )
         self.memory[ENGINE] = {"growth": round(course.growth, 1), "waits": waits}
-        return Rewrite(self.entries, self.memory, report, self.tokens)
+        return Rewrite(self.entries, self.memory, report, self.tokens, checked.tally)
 
     async def _pipeline(self) -> Checked:
         """Run the steps; if what they leave breaks a rule, again, checking after each."""
-        start, memory, tokens = self.entries, dict(self.memory), self.tokens
+        start = self.entries, dict(self.memory), self.tokens
         self._without_reasoning()
-        before = self.ask.scale.check([entry.item for entry in start])
         for stage in self.engine.stages:
             if self.tokens <= self.levels.target:
                 break
             await self._step(stage)
-        checked = self.ask.scale.check([entry.item for entry in self.entries])
-        if checked.breaks(before):
-            self.entries, self.memory, self.tokens, self.steps = start, memory, tokens, []
-            checked = before
-            self._without_reasoning()
-            for stage in self.engine.stages:
-                if self.tokens <= self.levels.target:
-                    break
-                kept = self.entries, dict(self.memory), self.tokens
-                await self._step(stage)
-                checked = self.ask.scale.check([entry.item for entry in self.entries])
-                if broken := checked.breaks(before):
-                    self.entries, self.memory, self.tokens = kept
-                    self._regroup()
-                    step = self.steps[-1]
-                    step.after, step.edits = step.before, 0
-                    step.problem = f"its result was discarded: {broken}"
-            checked = self.ask.scale.check([entry.item for entry in self.entries])
+        checked = self._check()
+        if checked.breaks(self.ask.repairs):
+            checked = await self._step_by_step(*start)
         self.tokens = self.ask.fixed + checked.tokens
         return checked
+
+    async def _step_by_step(
+        self, entries: list[Entry], memory: dict[str, JsonValue], tokens: int
+    ) -> Checked:
+        """Run the steps again, and discard what the first to break a rule leaves."""
+        self.entries, self.memory, self.tokens, self.steps = entries, memory, tokens, []
+        self._regroup()
+        self._without_reasoning()
+        checked = self._check()
+        for stage in self.engine.stages:
+            if self.tokens <= self.levels.target:
+                break
+            kept = self.entries, dict(self.memory), self.tokens
+            await self._step(stage)
+            after = self._check()
+            if broken := after.breaks(self.ask.repairs):
+                self.entries, self.memory, self.tokens = kept
+                self._regroup()
+                step = self.steps[-1]
+                step.after, step.edits = step.before, 0
+                step.problem = f"its result was discarded: {broken}"
+                _logger.warning("context step %s: %s", step.name, step.problem)
+            else:
+                checked = after
+        return checked
+
+    def _check(self) -> Checked:
+        return self.ask.scale.check([entry.item for entry in self.entries])
 
     def _without_reasoning(self) -> None:
         """Leave out what was thought before the current turn, and what is bound to what changes.
@@ -293,9 +311,10 @@ class _Run:
         began = time.perf_counter()
         try:
             async with asyncio.timeout(self.engine.rules.step_timeout):
-                plan = await stage.optimizer.plan(self._view(stage.name))
+                view = self._view(stage.name)
+                plan = await stage.optimizer.plan(view)
             if plan is not None and plan.edits:
-                self._apply(stage.name, plan)
+                self._apply(stage.name, view, plan)
                 step.edits, step.notes = len(plan.edits), plan.notes
         except TimeoutError:
             step.problem = f"took longer than {self.engine.rules.step_timeout:g} s"
@@ -309,8 +328,8 @@ class _Run:
         step.after = self.tokens
         step.seconds = round(time.perf_counter() - began, 6)
 
-    def _apply(self, name: str, plan: Plan) -> None:
-        entries = apply(self._view(name), plan)
+    def _apply(self, name: str, view: View, plan: Plan) -> None:
+        entries = apply(view, plan)
         before = self.tokens
         self._take(entries)
         if self.tokens > before:
@@ -352,17 +371,18 @@ class _Run:
         step = StepReport("fit", before, before)
         self.steps.append(step)
         began = time.perf_counter()
-        checked = self.ask.scale.check([entry.item for entry in self.entries])
+        checked = self._check()
         for _ in range(_FITS):
             excess = self.ask.fixed + checked.tokens - limit
             if excess <= 0:
                 break
-            plan = fit.fit(self._view("fit"), excess)
+            view = self._view("fit")
+            plan = fit.fit(view, excess)
             if plan is None:
                 break
-            self._take(apply(self._view("fit"), plan))
+            self._take(apply(view, plan))
             step.edits += len(plan.edits)
-            checked = self.ask.scale.check([entry.item for entry in self.entries])
+            checked = self._check()
         self.tokens = self.ask.fixed + checked.tokens
         step.after, step.seconds = self.tokens, round(time.perf_counter() - began, 6)
         if self.tokens > limit:

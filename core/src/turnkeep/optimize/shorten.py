@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from turnkeep.content import Ref, TextPart
+from turnkeep.content import BlobPart, FilePart, ImagePart, Ref
 from turnkeep.optimize.reference import mark
 
 Count = Callable[[Sequence[str]], Sequence[int]]
@@ -77,14 +77,6 @@ def strings(value: Any, longest: int, keep: int, ref: Ref) -> Any:
     return value
 
 
-def texts_in(pieces: Sequence[Any]) -> str | None:
-    """Give the text of a result's or message's pieces if all of them are texts, else None."""
-    found: list[str] = []
-    for piece in pieces:
-        if isinstance(piece, str):
-            found.append(piece)
-        elif isinstance(piece, TextPart):
-            found.append(piece.text)
-        else:
-            return None
-    return "\n".join(found)
+def is_media(piece: object) -> bool:
+    """Say whether a piece of a result or message is a picture or a file."""
+    return isinstance(piece, ImagePart | FilePart | BlobPart)

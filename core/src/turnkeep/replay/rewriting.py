@@ -85,6 +85,7 @@ class _Played:
                 self.fixed,
                 self.fixed + self._leading()[1] + self.tally.weight().tokens,
                 self.terms.price,
+                self.tally.snapshot().repairs(),
                 idle,
             )
             try:
@@ -121,8 +122,7 @@ class _Played:
         self.context.rebase(kept)
         items = self.context.items
         self.course = Course(len(items), rewrite.memory)
-        self.tally = Tally(self.way)
-        self.tally.follow(items, len(items))
+        self.tally = rewrite.tally
         self.course.follow(items, self.scale)
         self.scale.forget(items)
 
