@@ -106,7 +106,7 @@ class Fitting:
         if context.items is not self._items:
             self._course, self._items = Course(context.stable, context.memory), context.items
             scale.forget(context.items)
-        self._course.follow(context.items, scale)
+        self._course.follow(context.items, scale, self._engine.saw)
         limit = self.rules.max_tokens - self.rules.reserve
         name, model = self.rules.prices, prepared.request.model_id or ""
         prices = price_row_for(model, profile) if name == "auto" else price_row(name)

@@ -114,10 +114,17 @@ class Course:
             case {"growth": float() | int() as growth, "waits": float() | int() as waits}:
                 self._prior, self.waits = float(growth), float(waits)
 
-    def follow(self, items: Sequence[Item], scale: Scale) -> None:
-        """Take in the items that are new; the first `base` are those of a checkpoint."""
+    def follow(
+        self, items: Sequence[Item], scale: Scale, saw: Sequence[Callable[[Item], None]] = ()
+    ) -> None:
+        """Take in the items that are new; the first `base` are those of a checkpoint.
+
+        Each of them is given to each of `saw`.
+        """
         for place in range(self._seen, len(items)):
             item = items[place]
+            for see in saw if place >= self._base else ():
+                see(item)
             kind = type(item)
             if kind is Message and item.role in ("system", "developer"):  # type: ignore[union-attr]
                 if self._leads:
@@ -153,6 +160,8 @@ class Engine:
     def __init__(self, rules: ContextRules, stages: Sequence[Stage]) -> None:
         self.rules = rules
         self.stages = tuple(stages)
+        self.saw = [_guarded(s) for s in stages if hasattr(s.optimizer, "saw")]
+        """Lets the steps see an item that enters a context."""
 
     def reason(self, ask: Ask, course: Course) -> tuple[str | None, Levels]:
         """Say why a rewrite is due (None if it is not), and where high and low water are."""
@@ -189,6 +198,18 @@ class Engine:
             return None
         run = _Run(self, ask, course, levels, entries=entries(), memory=memory)
         return await run.play(reason)
+
+
+def _guarded(stage: Stage) -> Callable[[Item], None]:
+    saw: Callable[[Item], object] = stage.optimizer.saw  # type: ignore[attr-defined]  # optional
+
+    def see(item: Item) -> None:
+        try:
+            saw(item)
+        except Exception as error:  # a stranger's step; its plan may still do
+            _logger.debug("step %s failed to see an item", stage.name, exc_info=error)
+
+    return see
 
 
 class _Run:

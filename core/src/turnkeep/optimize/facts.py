@@ -32,6 +32,12 @@ MAX_LENGTH: Final = 256
 """Longer tokens are data (base64, minified code), not names."""
 MIN_IDENTIFIER: Final = 8
 MIN_DIGITS: Final = 4
+MOST: Final = 200_000
+"""Characters that are read of a text where only its names are wanted."""
+TEXTS: Final = 20_000
+"""Texts whose facts are remembered."""
+REMEMBERED: Final = 50_000
+"""Tokens whose judgement is kept: about 10 MB."""
 
 _SEGMENT: Final = r"[\w.~@+%-]+"
 # Every alternative takes its characters from one class at a time, so nothing is tried twice.
@@ -50,10 +56,13 @@ class FactReader:
 
     def __init__(self) -> None:
         self._judged: dict[str, tuple[str, ...]] = {}
+        self._texts: dict[str, frozenset[str]] = {}
 
     def read(self, text: str) -> frozenset[str]:
         """Give the facts of a text."""
         judged = self._judged
+        if len(judged) > REMEMBERED:
+            judged.clear()
         found: set[str] = set()
         for token in set(_TOKEN.findall(_plain(text))):
             facts = judged.get(token)
@@ -69,6 +78,30 @@ class FactReader:
         if isinstance(item, ToolCall):
             return self.read(item.name) | self.argued(item)
         return frozenset()
+
+    def said_in(self, items: Iterable[Item]) -> set[str]:
+        """Give the facts of all of a model's or a user's own items.
+
+        Texts are remembered with their facts, so that who has read an item as it came in reads it
+        at no cost when it goes.
+        """
+        found: set[str] = set()
+        for item in items:
+            if isinstance(item, Message):
+                found |= self._known(message_text(item))
+            elif isinstance(item, ToolCall):
+                found |= self._known(item.name)
+                for text in _values(item.arguments):
+                    found |= self._known(text)
+        return found
+
+    def _known(self, text: str) -> frozenset[str]:
+        known = self._texts.get(text)
+        if known is None:
+            if len(self._texts) >= TEXTS:
+                self._texts.clear()
+            known = self._texts[text] = self.read(text[:MOST])
+        return known
 
     def argued(self, call: ToolCall) -> frozenset[str]:
         """Give the facts in a call's arguments: their values, not their names."""

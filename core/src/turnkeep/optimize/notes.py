@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from turnkeep.content import Message, Ref, ToolCall, ToolResult, compact_json, message_text
+from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult, compact_json, message_text
 from turnkeep.context import Entry
 from turnkeep.optimize.facts import FactReader
 from turnkeep.optimize.plan import Cover, Plan
@@ -30,7 +30,9 @@ NAMES: Final = "Names that came up: "
 INDEX: Final = "Steps that were taken out, oldest first:"
 _KEPT_NAMES: Final = 800
 _KEPT_LINES: Final = 500
-_WEIGHT: Final = {"path": 1.5, "identifier": 1.0, "number": 0.7}
+_PATH: Final = 1.5
+_NUMBER: Final = 0.7
+"""What a path and a number count, beside an identifier."""
 _FADES: Final = 40.0
 """Groups after which a name counts half of what it did."""
 
@@ -57,7 +59,7 @@ class _Memory:
     groups: int
     """How many groups were taken out: the clock by which names fade."""
     names: dict[str, list[Any]]
-    """Name → in how many items it came up, and when last."""
+    """Name → in how many groups it came up, and in which last."""
     lines: list[str]
     older: int
     """Lines that are not kept any more."""
@@ -81,9 +83,9 @@ class _Memory:
                 return cls(groups, kept, told, older if isinstance(older, int) else 0)
         return cls(0, {}, [], 0)
 
-    def dump(self) -> JsonValue:
-        ranked = sorted(self.names, key=self.rank, reverse=True)[:_KEPT_NAMES]
-        kept = set(ranked)
+    def dump(self, ranked: Sequence[str]) -> JsonValue:
+        """Give it as JSON, with the best of the names."""
+        kept = set(ranked[:_KEPT_NAMES])
         cut = max(len(self.lines) - _KEPT_LINES, 0)
         return {
             "groups": self.groups,
@@ -92,17 +94,20 @@ class _Memory:
             "older": self.older + cut,
         }
 
-    def rank(self, name: str) -> tuple[float, str]:
-        """Say how likely a name is to come up again; equal ones stand in a fixed order."""
-        often, last = self.names[name]
-        age = self.groups - last
-        return _WEIGHT[_kind(name)] * (1 + often) / (1 + age / _FADES), name
+    def ranked(self) -> list[str]:
+        """Give the names by how likely they are to come up again; equal ones in a fixed order."""
+        now = self.groups
+        ranks = {
+            name: ((1 + often) / (1 + (now - last) / _FADES) * _weight(name), name)
+            for name, (often, last) in self.names.items()
+        }
+        return sorted(ranks, key=ranks.__getitem__, reverse=True)
 
 
-def _kind(name: str) -> str:
+def _weight(name: str) -> float:
     if "/" in name or "\\" in name:
-        return "path"
-    return "number" if name[0].isdigit() else "identifier"
+        return _PATH
+    return _NUMBER if name[0].isdigit() else 1.0
 
 
 def _is_name(each: list[Any]) -> bool:
@@ -119,6 +124,10 @@ class Notes:
         self._options = options
         self._reader = FactReader()
 
+    def saw(self, item: Item) -> None:
+        """Read an item as it comes in (see `Optimizer`)."""
+        self._reader.said_in([item])
+
     async def plan(self, view: View) -> Plan | None:
         """Give the edits (see `Optimizer`)."""
         most = min(
@@ -132,7 +141,8 @@ class Notes:
         memory = _Memory.of(view.state)
         for group in new:
             self._take(memory, view.entries_of(group))
-        text = self._text(memory, view, min(most, taken * 2 // 3))
+        ranked = memory.ranked()
+        text = self._text(memory, ranked, view, min(most, taken * 2 // 3))
         if view.weigh(Message(role="user", content=text)) >= taken:
             return None  # they are too small to be worth it
         parts = runs(old)
@@ -140,7 +150,9 @@ class Notes:
             Cover(run[0], run[-1], text if number == 0 else None)
             for number, run in enumerate(parts)
         ]
-        return Plan(edits, memory.dump(), {"groups": len(new), "groups_in_all": memory.groups})
+        return Plan(
+            edits, memory.dump(ranked), {"groups": len(new), "groups_in_all": memory.groups}
+        )
 
     def _oldest(self, view: View, most: int) -> tuple[list[Group], int]:
         """Choose what to take out: the oldest, as much as is too much; and give its tokens."""
@@ -157,11 +169,10 @@ class Notes:
 
     def _take(self, memory: _Memory, entries: Sequence[Entry]) -> None:
         memory.groups += 1
-        for entry in entries:
-            for name in self._reader.said(entry.item):
-                known = memory.names.setdefault(name, [0, 0])
-                known[0] += 1
-                known[1] = memory.groups
+        for name in self._reader.said_in(entry.item for entry in entries):
+            known = memory.names.setdefault(name, [0, 0])
+            known[0] += 1
+            known[1] = memory.groups
         memory.lines += self._lines(entries)
 
     def _lines(self, entries: Sequence[Entry]) -> Iterator[str]:
@@ -184,13 +195,13 @@ class Notes:
                 said = _clip(message_text(item), self._options.quote)
                 yield f"{mark(ref)} {who}: {json.dumps(said, ensure_ascii=False)}"
 
-    def _text(self, memory: _Memory, view: View, most: int) -> str:
+    def _text(self, memory: _Memory, ranked: Sequence[str], view: View, most: int) -> str:
         """Write the message within so many tokens: names by rank, the index from its end back."""
         options = self._options
         for_names = min(
             options.names, most * options.names // max(options.names + options.index, 1)
         )
-        names = _fitting(sorted(memory.names, key=memory.rank, reverse=True), for_names, view, ", ")
+        names = _fitting(ranked, for_names, view, ", ")
         used = sum(view.count([f"{name}, " for name in names]))
         lines = _fitting(memory.lines[::-1], min(options.index, most - used), view, "\n")[::-1]
         example = lines[-1].split(" ", 1)[0] if lines else mark(Ref(1, 0))

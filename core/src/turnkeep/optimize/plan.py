@@ -66,6 +66,9 @@ class Optimizer(Protocol):
 
     None, or a plan without edits, means there is nothing to do. What raises or takes too long is
     skipped and named in the report; a plan that breaks a rule is discarded.
+
+    An optimizer may have a method `saw(item)`: it is called with each item that enters a context,
+    to prepare what a plan will need. A request waits for a plan, and for an arrival it need not.
     """
 
     async def plan(self, view: View) -> Plan | None:

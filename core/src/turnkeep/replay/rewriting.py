@@ -75,7 +75,7 @@ class _Played:
             self.context.take(ref, item)
         self.fed = place
         self.tally.follow(self.context.items, len(self.context.items))
-        self.course.follow(self.context.items, self.scale)
+        self.course.follow(self.context.items, self.scale, self.engine.saw)
         rewrite, overflow = None, None
         if self.limit is not None:
             idle = self.terms.idle_before_user if self.recording.begins_turn(number) else 0.0
