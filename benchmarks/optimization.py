@@ -7,7 +7,7 @@ peers/README.md), with their documented defaults first and then set to the limit
 
     python benchmarks/optimization.py [--peers [NAME,NAME]] [--policy NAME[:KEY=VALUE]]…
         [--sessions long|all] [--limit TOKENS] [--price ROW] [--profile NAME] [--per-session]
-        [--json FILE] [--csv FILE] [FILE…]
+        [--json FILE] [--csv FILE] [--check] [FILE…]
 
 Recorded outputs are forced: this shows what a model would have been sent, not what it would have
 made of it. Peers get the history repaired, so every fault in their requests is their own.
@@ -27,15 +27,18 @@ from pathlib import Path
 from typing import Any
 
 import peers
+from optimization_bounds import check
 from peers.rows import RETENTION, as_rows, better_and_cheaper, legend, row_table
 from token_rows import TRANSCRIPTS
 
 from turnkeep.formats import get_profile
 from turnkeep.prices import DEFAULT_ROW, price_row
-from turnkeep.replay.policies import Everything, Outgoing, Policy, TutorialWindow, parse_policy
+from turnkeep.replay.named import parse_policy
+from turnkeep.replay.policies import Everything, Outgoing, Policy, TutorialWindow
 from turnkeep.replay.recording import Recording, read_recordings
 from turnkeep.replay.run import replay
 from turnkeep.replay.terms import Terms
+from turnkeep.tokens.counter import TokenCounter
 from turnkeep.tokens.estimate import EstimateCounter
 from turnkeep.tokens.memo import Memo
 
@@ -108,13 +111,13 @@ def _extends(outgoing: Outgoing, before: Outgoing) -> bool:
     )
 
 
-def open_counter() -> Memo:
+def open_counter() -> TokenCounter:
     """Give tiktoken's o200k_base if the plugin is there, else the estimate."""
     try:
         from turnkeep_tokens_tiktoken.counter import TiktokenCounter
     except ImportError:
-        return Memo(EstimateCounter())
-    return Memo(TiktokenCounter("o200k_base"))
+        return EstimateCounter()
+    return TiktokenCounter("o200k_base")
 
 
 def chosen_files(args: argparse.Namespace) -> list[str]:
@@ -164,6 +167,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--price", default=DEFAULT_ROW, metavar="ROW")
     parser.add_argument("--profile", default="anthropic")
     parser.add_argument("--idle-before-user", type=float, default=0.0, metavar="SECONDS")
+    parser.add_argument(
+        "--check", action="store_true", help="hold the engine against its bounds instead"
+    )
     parser.add_argument("--per-session", action="store_true")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write all rows")
@@ -195,7 +201,15 @@ def main() -> int:
     if not files:
         print("skipped: needs the recorded transcripts in ../shared/data/transcripts, or files")
         return 0
-    counter = open_counter()
+    counter = Memo(open_counter())
+    if args.check:
+        every = [str(path) for path in sorted(TRANSCRIPTS.glob("*/*.jsonl"))]
+        problems = check(
+            list(read_recordings(every)), list(read_recordings(files)), counter, open_counter
+        )
+        for problem in problems:
+            print(f"OUT OF BOUNDS: {problem}")
+        return 1 if problems else 0
     terms = Terms(get_profile(args.profile), price_row(args.price), counter, args.idle_before_user)
     recordings = list(read_recordings(files))
     policies, skipped = chosen_policies(args, counter)

@@ -25,10 +25,10 @@ from agent_framework import (
 )
 from agent_framework import Message as ChatMessage
 from agent_framework._compaction import apply_compaction
-from turnkeep.optimize.steps import Step
 
 from peers.base import Count, Desk, Peer, Session, assistant_items, inputs_of, results_of
 from turnkeep.content import Item, compact_json, message_text, result_text
+from turnkeep.repair.steps import Step
 
 _ENTRY = re.compile(r"^(?=\d+\. \[)", re.MULTILINE)
 

@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from turnkeep.optimize.steps import Step, StepBuilder
-
 from turnkeep.content import (
     Item,
     Message,
@@ -29,6 +27,7 @@ from turnkeep.content import (
     result_text,
 )
 from turnkeep.formats.profile import Profile, WireMessage, leading_run, side_of
+from turnkeep.repair.steps import Step, StepBuilder
 from turnkeep.replay.policies import Outgoing
 from turnkeep.replay.recording import Recording
 from turnkeep.replay.terms import Terms

@@ -26,11 +26,11 @@ from google.adk.models.llm_response import LlmResponse
 from google.adk.plugins.context_filter_plugin import ContextFilterPlugin
 from google.adk.sessions.session import Session as EventSession
 from google.genai import types
-from turnkeep.optimize.steps import Step
 
 from peers.base import Count, Desk, Peer, Session, assistant_items, inputs_of, results_of
 from turnkeep.content import Item, Message, message_text, result_text
 from turnkeep.formats.profile import SYSTEM_WRAPPER
+from turnkeep.repair.steps import Step
 
 # Compaction warns that it is experimental each time it is configured.
 warnings.filterwarnings("ignore", message=r"\[EXPERIMENTAL\]")

@@ -30,7 +30,6 @@ from langchain_core.messages import (
 )
 from langchain_core.messages.utils import count_tokens_approximately
 from langchain_core.outputs import ChatGeneration, ChatResult
-from turnkeep.optimize.steps import Step
 
 from peers.base import (
     MARK,
@@ -44,6 +43,7 @@ from peers.base import (
     results_of,
 )
 from turnkeep.content import Item, Message, compact_json, message_text, result_text
+from turnkeep.repair.steps import Step
 
 PLACEHOLDER = "Previous conversation was too long to summarize."
 ROLES: dict[type[BaseMessage], str] = {

@@ -12,10 +12,10 @@ from typing import Any
 
 from agents.extensions import ToolOutputTrimmer
 from agents.run_config import CallModelData, ModelInputData
-from turnkeep.optimize.steps import Step
 
 from peers.base import Count, Desk, Peer, Session, assistant_items, inputs_of, results_of
 from turnkeep.content import Item, compact_json, message_text, result_text
+from turnkeep.repair.steps import Step
 
 
 class Trimmer(Session):

@@ -25,11 +25,11 @@ from strands.event_loop.event_loop import _estimate_input_tokens
 from strands.hooks import BeforeModelCallEvent
 from strands.models.model import Model
 from strands.tools.tools import PythonAgentTool
-from turnkeep.optimize.steps import Step
 
 from peers.base import Count, Desk, Peer, Session, assistant_items, inputs_of, results_of
 from turnkeep.content import Item, Message, message_text, result_text
 from turnkeep.formats.profile import SYSTEM_WRAPPER
+from turnkeep.repair.steps import Step
 
 DEFAULT_WINDOW = 200_000
 """What strands takes where a model does not say its window."""

@@ -31,20 +31,20 @@ class Rewriting:
         self, label: str, rules: ContextRules, steps: Sequence[ChosenStep], folder: Path
     ) -> None:
         self.label = label
-        self._rules = rules
-        self._steps = steps
-        self._env = Env(data_dir=folder, logger=logging.getLogger("turnkeep"))
+        self.rules = rules
+        self.steps = steps
+        self.env = Env(data_dir=folder, logger=logging.getLogger("turnkeep"))
 
     async def play(self, recording: Recording, terms: Terms) -> AsyncIterator[Outgoing]:
         """Yield the messages of each call. The counter's tokens are taken for the truth."""
-        async with opened_engine(self._rules, self._steps, self._env) as engine:
-            played = _Played(engine, recording, terms)
+        async with opened_engine(self.rules, self.steps, self.env) as engine:
+            played = Played(engine, recording, terms)
             for call in range(len(recording.calls)):
                 yield await played.call(call)
 
 
-class _Played:
-    """One session as it goes on."""
+class Played:
+    """One session as it goes on, under an opened engine."""
 
     def __init__(self, engine: Engine, recording: Recording, terms: Terms) -> None:
         self.engine = engine
