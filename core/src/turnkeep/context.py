@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from pydantic import JsonValue
@@ -72,10 +72,14 @@ class Context:
         if self._arrival is not None:
             self._shorten(ref.seq, 1, self._arrival)
 
-    def rebase(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint that has just been stored; the list of items is a new one."""
-        self.base = checkpoint.seq or 0
-        self._take_in(checkpoint)
+    def rebase(self, base: int, entries: Sequence[Entry], memory: Mapping[str, JsonValue]) -> None:
+        """Go on from the entries of a checkpoint, event `base`; the list of items is a new one."""
+        self.base = base
+        self.memory = memory
+        self.items = [entry.item for entry in entries]
+        self._seqs = [entry.ref.seq for entry in entries]
+        self._indexes = [entry.ref.index for entry in entries]
+        self._forms = {entry.ref: entry.form for entry in entries if entry.form != "whole"}
 
     def _take_in(self, event: Event) -> None:
         seq = event.seq or 0
@@ -91,15 +95,11 @@ class Context:
                     self._shorten(seq, size, self._arrival)
         elif isinstance(event, Checkpoint):
             if seq == self.base:
-                self.items = [placed.item for placed in event.contents]
-                self._seqs = [placed.seq for placed in event.contents]
-                self._indexes = [placed.index for placed in event.contents]
-                self._forms = {
-                    Ref(placed.seq, placed.index): placed.form
-                    for placed in event.contents
-                    if placed.form != "whole"
-                }
-                self.memory = event.memory
+                entries = [
+                    Entry(Ref(each.seq, each.index), each.item, each.form)
+                    for each in event.contents
+                ]
+                self.rebase(seq, entries, event.memory)
                 self.decisions = {decision.call: decision for decision in event.decisions}
         elif isinstance(event, Retract) and event.items:
             self._take_back(set(event.items))

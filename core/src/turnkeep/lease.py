@@ -319,9 +319,8 @@ class Lease:
         """Take in what has been stored."""
         for event in events:
             if isinstance(event, Checkpoint):
-                self.context.rebase(event)
-            else:
-                self.context.add(event)
+                self.context.base = event.seq or 0
+            self.context.add(event)
         if state is not None:
             self.state = decode_object(state, session_id=self._session_id, what="its state")
         if meta is not None:

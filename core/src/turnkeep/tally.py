@@ -9,6 +9,7 @@ does not count its past again.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -88,11 +89,28 @@ class Mark(NamedTuple):
         return None
 
 
+class _Rendered:
+    """The messages of closed steps in one list, rendered when they are first asked for."""
+
+    def __init__(self) -> None:
+        self.messages: list[WireMessage] = []
+        self.ends: list[int] = []
+
+    def count(self, closed: Sequence[Step], steps: int) -> int:
+        """Count the messages of the first so many steps."""
+        for place in range(len(self.ends), steps):
+            self.messages += closed[place].messages()
+            self.ends.append(len(self.messages))
+        return self.ends[steps - 1] if steps else 0
+
+
 class Snapshot(NamedTuple):
     """What a tally held at one moment: the beginnings of `closed` and `mended`, which grow."""
 
     closed: Sequence[Step]
     steps: int
+    starts: Sequence[int]
+    rendered: _Rendered
     current: Step
     mended: Sequence[Repair]
     repaired: int
@@ -104,17 +122,13 @@ class Snapshot(NamedTuple):
 
     def messages(self) -> list[WireMessage]:
         """Give all messages but the leading system ones."""
-        steps = [*self.closed[: self.steps], self.current]
-        return [message for step in steps for message in step.messages()]
+        count = self.rendered.count(self.closed, self.steps)
+        return [*self.rendered.messages[:count], *self.current.messages()]
 
     def messages_of(self, items: int) -> int:
         """Count the messages of the closed steps that are made of the first so many items."""
-        count = 0
-        for step in self.closed[: self.steps] if items else ():
-            if max(step.origins, default=0) >= items:
-                break
-            count += len(step.messages())
-        return count
+        steps = bisect_right(self.starts, items, 0, self.steps)
+        return self.rendered.count(self.closed, steps)
 
     def repairs(self) -> list[Repair]:
         """Give what was repaired."""
@@ -130,6 +144,8 @@ class Tally:
         self._builder = StepBuilder(way.profile, tools=way.tools)
         self._fed = 0
         self._starts: list[int] = []
+        """Where the items of each closed step end."""
+        self._rendered = _Rendered()
         self._weighed = 0
         self._total = NOTHING
         self._mended: list[Repair] = []
@@ -180,7 +196,9 @@ class Tally:
         current = self._builder.current()
         weight = self.weight()
         closed, mended = self._builder.closed, self._mended
-        return Snapshot(closed, len(closed), current, mended, len(mended), weight)
+        return Snapshot(
+            closed, len(closed), self._starts, self._rendered, current, mended, len(mended), weight
+        )
 
     def mark(self) -> Mark | None:
         """Give the total of the closed steps; None where there are none.

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from pydantic import JsonValue
 
-from turnkeep.content import Item, Message, Reasoning
+from turnkeep.content import Item, Message, Reasoning, Ref
 from turnkeep.context import Entry
 from turnkeep.errors import ContextOverflow
 from turnkeep.formats.profile import side_of
@@ -28,7 +28,7 @@ from turnkeep.optimize.edits import BadEdit, apply
 from turnkeep.optimize.plan import Optimizer, Plan
 from turnkeep.optimize.report import report_of
 from turnkeep.optimize.rules import ContextRules, Levels
-from turnkeep.optimize.view import View, groups_of
+from turnkeep.optimize.view import Group, View, groups_of
 from turnkeep.prices import PriceRow
 from turnkeep.repair.steps import Repair
 from turnkeep.tally import Tally
@@ -234,7 +234,7 @@ class _Run:
         self.memory = dict(memory)
         self.tokens = ask.tokens
         self.steps: list[StepReport] = []
-        self.groups, self.fixed, self.turn = groups_of(entries, ask.scale.weigh)
+        self._groups: tuple[list[Group], frozenset[Ref], int] | None = None
         self.standing = min(ask.fixed + course.leading, ask.limit)
 
     async def play(self, reason: str) -> Rewrite | None:
@@ -285,8 +285,8 @@ class _Run:
         self, entries: list[Entry], memory: dict[str, JsonValue], tokens: int
     ) -> Checked:
         """Run the steps again, and discard what the first to break a rule leaves."""
-        self.entries, self.memory, self.tokens, self.steps = entries, memory, tokens, []
-        self._regroup()
+        self._restore(entries, tokens)
+        self.memory, self.steps = memory, []
         self._without_reasoning()
         checked = self._check()
         for stage in self.engine.stages:
@@ -296,8 +296,8 @@ class _Run:
             await self._step(stage)
             after = self._check()
             if broken := after.breaks(self.ask.repairs):
-                self.entries, self.memory, self.tokens = kept
-                self._regroup()
+                self._restore(kept[0], kept[2])
+                self.memory = kept[1]
                 step = self.steps[-1]
                 step.after, step.edits = step.before, 0
                 step.problem = f"its result was discarded: {broken}"
@@ -314,8 +314,10 @@ class _Run:
 
         No provider wants it back, and what stood before it is about to change.
         """
-        newest = next((group for group in reversed(self.groups) if group.kind == "step"), None)
-        keep = self.turn
+        if not any(type(entry.item) is Reasoning for entry in self.entries):
+            return
+        groups, _, keep = self._grouped()
+        newest = next((group for group in reversed(groups) if group.kind == "step"), None)
         if newest is not None and self.ask.scale.binds_thinking:
             keep = max(keep, newest.first)
         kept = [
@@ -359,25 +361,30 @@ class _Run:
             self.memory[name] = plan.state
 
     def _take(self, entries: list[Entry]) -> None:
-        old = sum(group.tokens for group in self.groups)
-        self.entries = entries
-        self._regroup()
-        self.tokens += sum(group.tokens for group in self.groups) - old
+        weigh = self.ask.scale.weigh
+        old = sum(weigh(entry.item) for entry in self.entries)
+        self._restore(entries, self.tokens - old + sum(weigh(entry.item) for entry in entries))
 
-    def _regroup(self) -> None:
-        self.groups, self.fixed, self.turn = groups_of(self.entries, self.ask.scale.weigh)
+    def _restore(self, entries: list[Entry], tokens: int) -> None:
+        self.entries, self.tokens, self._groups = entries, tokens, None
+
+    def _grouped(self) -> tuple[list[Group], frozenset[Ref], int]:
+        if self._groups is None:
+            self._groups = groups_of(self.entries, self.ask.scale.weigh)
+        return self._groups
 
     def _view(self, name: str) -> View:
+        groups, fixed, turn = self._grouped()
         return View(
             entries=tuple(self.entries),
-            groups=tuple(self.groups),
-            fixed=self.fixed,
+            groups=tuple(groups),
+            fixed=fixed,
             tokens=self.tokens,
             standing=self.standing,
             limit=self.ask.limit,
             trigger=self.levels.trigger,
             target=self.levels.target,
-            turn=self.turn,
+            turn=turn,
             idle=self.ask.idle,
             prices=self.ask.prices,
             state=self.memory.get(name),
@@ -412,7 +419,7 @@ class _Run:
 
     def _overflow(self) -> ContextOverflow:
         floor: list[tuple[str, int]] = [("instructions and tools", self.ask.fixed)]
-        for group in self.groups:
+        for group in self._grouped()[0]:
             entry = self.entries[group.first]
             what = {
                 "system": "a system message",

@@ -77,7 +77,7 @@ class _Memory:
                 kept = {
                     name: [*each]
                     for name, each in names.items()
-                    if isinstance(each, list) and _is_name(each)
+                    if isinstance(each, list) and list(map(type, each)) == [int, int]
                 }
                 told = [line for line in lines if isinstance(line, str)]
                 return cls(groups, kept, told, older if isinstance(older, int) else 0)
@@ -108,13 +108,6 @@ def _weight(name: str) -> float:
     if "/" in name or "\\" in name:
         return _PATH
     return _NUMBER if name[0].isdigit() else 1.0
-
-
-def _is_name(each: list[Any]) -> bool:
-    match each:
-        case [int(), int()]:
-            return True
-    return False
 
 
 class Notes:

@@ -9,7 +9,6 @@ from pathlib import Path
 from turnkeep.content import Message
 from turnkeep.context import Context
 from turnkeep.errors import ContextOverflow
-from turnkeep.events import Checkpoint, Placed
 from turnkeep.hookspecs import Env
 from turnkeep.optimize.arrival import Arrivals
 from turnkeep.optimize.checked import Scale
@@ -111,15 +110,9 @@ class Played:
 
     def _take(self, rewrite: Rewrite, place: int) -> None:
         """Go on from the rewritten context, as from a checkpoint in a log."""
-        kept = Checkpoint(
-            contents=[
-                Placed.model_construct(seq=e.ref.seq, index=e.ref.index, item=e.item, form=e.form)
-                for e in rewrite.entries
-            ],
-            memory=rewrite.memory,
-        ).stored_as(self.recording.entries[place - 1].ref.seq)
         self.repaired += len(self.tally.snapshot().repairs())
-        self.context.rebase(kept)
+        seq = self.recording.entries[place - 1].ref.seq
+        self.context.rebase(seq, rewrite.entries, rewrite.memory)
         items = self.context.items
         self.course = Course(len(items), rewrite.memory)
         self.tally = rewrite.tally
