@@ -37,7 +37,7 @@ class Fitting:
         self._engine = engine
         self._counter = counter
         rules = engine.rules
-        self.arrival = Arrivals(counter, cap=rules.arrival_cap, caps=rules.arrival_caps)
+        self.arrival = Arrivals(counter, rules)
         """Gives the form in which items enter the context."""
         self.recall: str | None = RECALL if rules.recall else None
         """The name of the tool that reads back, if the model has it and it is ours."""
@@ -70,7 +70,7 @@ class Fitting:
 
     async def answer(self, call: ToolCall, events: Sequence[Event]) -> Answer:
         """Answer a call that reads back, from the whole log."""
-        cap = self.rules.arrival_cap or RECALLED
+        cap = self.rules.cap() or RECALLED
         counter = counter_for(self._counter, "")
         return await answer(call.arguments, log_entries(events), cap=cap, count=counter.count_texts)
 
@@ -95,7 +95,8 @@ class Fitting:
         `idle` are the seconds since the last request, `factor` how many of the provider's tokens
         one of ours is. Raises ContextOverflow where the request cannot be made to fit.
         """
-        if self.rules.max_tokens is None:
+        limit = self.rules.limit
+        if limit is None:
             return None
         weighed = prepared.weighed(profile)
         scale = self._scale
@@ -107,7 +108,6 @@ class Fitting:
             self._course, self._items = Course(context.stable, context.memory), context.items
             scale.forget(context.items)
         self._course.follow(context.items, scale, self._engine.saw)
-        limit = self.rules.max_tokens - self.rules.reserve
         name, model = self.rules.prices, prepared.request.model_id or ""
         prices = price_row_for(model, profile) if name == "auto" else price_row(name)
         own = own_limit(limit, weighed.tokens, weighed.expected, weighed.size, factor)

@@ -6,11 +6,11 @@ the whole, and the text that stands for it says how it is read back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from turnkeep.content import Item, Ref, ToolResult, result_text
 from turnkeep.optimize.recall import RECALL
+from turnkeep.optimize.rules import ContextRules
 from turnkeep.optimize.shorten import is_media, to_tokens
 from turnkeep.tokens.counter import TokenCounter
 
@@ -19,14 +19,12 @@ _BYTES: Final = 4
 
 
 class Arrivals:
-    """Shortens results above their tool's cap; `caps` holds those of single tools, 0 for none."""
+    """Shortens results above their tool's cap."""
 
-    def __init__(
-        self, counter: TokenCounter, *, cap: int, caps: Mapping[str, int] | None = None
-    ) -> None:
+    def __init__(self, counter: TokenCounter, rules: ContextRules) -> None:
         self._counter = counter
-        self._cap = cap
-        self._caps = dict(caps or {})
+        self._cap = rules.cap()
+        self._caps = {tool: rules.cap(tool) for tool in rules.arrival_caps}
 
     def __call__(self, ref: Ref, item: Item) -> Item:
         """Give the form in which an item enters a context: itself unless it is too long."""

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 PRESETS: Final[Mapping[str, Mapping[str, Any]]] = {
     "coding": {},
-    "chat": {"target": 0.4, "notes": {"quote": 400}},
-    "cheap": {"target": 0.2, "arrival_cap": 1_500},
+    "chat": {"target": 0.3, "arrival_cap": 0.25, "notes": {"quote": 400}},
+    "cheap": {"arrival_cap": 0.025},
 }
 """Name → what it sets of the table `[context]`, tables of steps included."""
 

@@ -11,6 +11,7 @@ from turnkeep.prices import PriceRow
 
 Share: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 Tokens: TypeAlias = Annotated[int, Field(gt=1)]
+Cap: TypeAlias = Share | Annotated[int, Field(ge=0)]
 
 
 class Use(BaseModel):
@@ -53,19 +54,19 @@ class ContextRules(BaseModel):
         "by what the model's cache costs",
     )
     target: Share | Tokens = Field(
-        default=0.25,
+        default=0.2,
         description="What a rewrite gets down to: a share of what can shrink, or tokens",
     )
     pipeline: list[str | Use] = Field(
         default=list(DEFAULT_PIPELINE),
         description="Steps of a rewrite, in order; each ends it once the target is reached",
     )
-    arrival_cap: int = Field(
-        default=4_000,
-        ge=0,
-        description="Tokens above which a tool's result is shortened as it comes in; 0: never",
+    arrival_cap: Cap = Field(
+        default=0.1,
+        description="A tool's result above this is shortened as it comes in: a share of the limit, "
+        "or tokens; 0: never",
     )
-    arrival_caps: dict[str, int] = Field(
+    arrival_caps: dict[str, Cap] = Field(
         default={},
         description="The same for single tools",
         examples=[{"read_file": 8_000}],
@@ -82,6 +83,16 @@ class ContextRules(BaseModel):
         "asked for last",
     )
     step_timeout: float = Field(default=30.0, gt=0, description="Seconds that a step may take")
+
+    @property
+    def limit(self) -> int | None:
+        """Tokens that a request may have; None without a limit."""
+        return None if self.max_tokens is None else max(self.max_tokens - self.reserve, 1)
+
+    def cap(self, tool: str | None = None) -> int:
+        """Give the tokens above which a tool's result is shortened as it comes in; 0: never."""
+        cap = self.arrival_cap if tool is None else self.arrival_caps.get(tool, self.arrival_cap)
+        return int(cap * (self.limit or 0)) if isinstance(cap, float) and cap <= 1 else int(cap)
 
     def levels(
         self, *, standing: int, limit: int, growth: float, prices: PriceRow, bound: bool = False

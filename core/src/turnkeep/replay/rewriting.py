@@ -57,8 +57,8 @@ class Played:
             self.tools.append(DEFINITION)
         self.way = Way(profile, formula_for(profile.name, ""), terms.counter, "", self.tools)
         self.scale = Scale(self.way, recording.instructions)
-        self.limit = None if rules.max_tokens is None else rules.max_tokens - rules.reserve
-        self.arrival = Arrivals(terms.counter, cap=rules.arrival_cap, caps=rules.arrival_caps)
+        self.limit = rules.limit
+        self.arrival = Arrivals(terms.counter, rules)
         self.context = Context(arrival=self.arrival)
         self.course = Course()
         self.tally = Tally(self.way)
