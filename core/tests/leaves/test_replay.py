@@ -9,7 +9,6 @@ from turnkeep.content import Message, ToolCall, ToolDefinition, ToolResult
 from turnkeep.errors import ConfigError
 from turnkeep.formats import PROFILE_NAMES, get_profile
 from turnkeep.prices import PriceRow, price_row, price_rows
-from turnkeep.replay.named import parse_policy
 from turnkeep.replay.policies import Everything, TutorialWindow
 from turnkeep.replay.recording import Recording
 from turnkeep.replay.report import as_json
@@ -170,35 +169,6 @@ async def test_costs_are_relative_to_everything():
     assert [row["relative_cost"] for row in report["sessions"]][:2] == [1.0, 1.0]
     assert report["policies"][0]["relative_cost"] == 1.0
     assert [total(outcomes).requests for outcomes in played] == [len(LONG.calls) + 1] * 2
-
-
-@pytest.mark.parametrize(
-    ("text", "label"),
-    [
-        ("none", "none"),
-        ("tutorial-window", "tutorial-window:window_size=20"),
-        ("tutorial-window:window_size=5", "tutorial-window:window_size=5"),
-    ],
-)
-def test_policies_are_named(text, label):
-    """NAME:key=value."""
-    assert parse_policy(text).label == label
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "nonne",
-        "none:x=1",
-        "tutorial-window:window_size=many",
-        "tutorial-window:window_size=0",
-        "tutorial-window:size=3",
-    ],
-)
-def test_unknown_policies_are_refused(text):
-    """With what there is."""
-    with pytest.raises(ConfigError):
-        parse_policy(text)
 
 
 def test_price_rows_are_complete():

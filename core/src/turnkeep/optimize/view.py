@@ -45,9 +45,9 @@ class View:
     All sizes are in tokens as our counter counts them. `tokens` is the whole request, `standing`
     its part for instructions and tools, which nothing can shrink. The request must fit `limit`; a
     rewrite begins above `trigger` and should get down to `target`. `turn` is the place where the
-    current turn begins, that of the user's current message. `idle` is how many seconds ago the last
-    request was sent, by the store's clock. `state` is what this step noted last. `deadline` is the
-    seconds that the step may take.
+    current turn begins; the user's current message is the last one. `idle` is how many seconds ago
+    the last request was sent, by the store's clock. `state` is what this step noted last.
+    `deadline` is the seconds that the step may take.
     """
 
     entries: Sequence[Entry]
@@ -92,7 +92,7 @@ def groups_of(
 ) -> tuple[list[Group], frozenset[Ref], int]:
     """Cut entries into groups; give them, the entries that are fixed, and where the turn begins."""
     turn = _turn(entries)
-    fixed = frozenset(_fixed(entries, turn))
+    fixed = frozenset(_fixed(entries))
     groups: list[Group] = []
     for kind, first, last, opened in _runs(entries):
         part = entries[first : last + 1]
@@ -111,7 +111,7 @@ def groups_of(
 
 
 def _turn(entries: Sequence[Entry]) -> int:
-    """Give the place of the user's current message: the first of the newest ones in a row."""
+    """Give the place where the current turn begins: the first of the newest messages in a row."""
     place = len(entries)
     while place and not _is_user(entries[place - 1]):
         place -= 1
@@ -127,12 +127,12 @@ def _is_user(entry: Entry) -> bool:
     return entry.form != "cover" and type(item) is Message and item.role == "user"
 
 
-def _fixed(entries: Sequence[Entry], turn: int) -> Iterable[Ref]:
-    for place, entry in enumerate(entries):
+def _fixed(entries: Sequence[Entry]) -> Iterable[Ref]:
+    current = next((entry for entry in reversed(entries) if _is_user(entry)), None)
+    for entry in entries:
         item = entry.item
         instructs = type(item) is Message and item.role in ("system", "developer")
-        current = place >= turn and _is_user(entry)
-        if instructs or current or is_pinned(item):
+        if instructs or entry is current or is_pinned(item):
             yield entry.ref
 
 
