@@ -338,6 +338,8 @@ class Lease:
         kept = await self._log.settle()
         if kept is not None and self._lost is not None:
             self._landed(kept.events, self._lost.meta, kept.state)
+            if any(isinstance(event, Checkpoint) for event in kept.events):
+                await self._restore_blobs(self.context)
             self._lost = self._lost._replace(kept=kept.events)
 
     async def _keep_fresh(self) -> None:

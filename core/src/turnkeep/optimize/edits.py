@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from turnkeep.codec import encode_event, encode_object
 from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult
 from turnkeep.context import Entry
+from turnkeep.errors import ContentError
+from turnkeep.events import Event
 from turnkeep.formats.profile import is_blank
 from turnkeep.optimize.plan import Cover, Plan, Replace
 from turnkeep.optimize.view import View
@@ -38,6 +41,7 @@ def apply(view: View, plan: Plan) -> list[Entry]:
             raise BadEdit(f"{type(edit).__name__} is no edit; there are Replace and Cover")
     _check_sizes(view, covered)
     entries: list[Entry] = []
+    new = [entry.item for entry in replaced.values()]
     for group in view.groups:
         cover = covered.get(group.number)
         if cover is None:
@@ -47,8 +51,20 @@ def apply(view: View, plan: Plan) -> list[Entry]:
             ]
         elif cover.text is not None and group.number == cover.first.number:
             text = Message(role="user", content=cover.text)
-            entries.append(Entry(view.entries[group.first].ref, text, "cover"))
+            made = Entry(view.entries[group.first].ref, text, "cover")
+            entries.append(made)
+            new.append(made.item)
+    _check_storable(plan, new)
     return entries
+
+
+def _check_storable(plan: Plan, items: list[Item]) -> None:
+    """Refuse what a checkpoint could not be stored with."""
+    try:
+        encode_event(Event.of_items(items, author="system", execution_id=None))
+        encode_object({"state": plan.state}, "its state")
+    except (ContentError, TypeError, ValueError, RecursionError) as error:
+        raise BadEdit(f"it cannot be stored: {error}") from None
 
 
 def _check_sizes(view: View, covered: Mapping[int, Cover]) -> None:
