@@ -42,7 +42,7 @@ class NotesOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    keep_recent: int = Field(default=1, ge=1, description="Newest groups that are never taken out")
+    keep_recent: int = Field(default=3, ge=1, description="Newest groups that are never taken out")
     names: int = Field(default=3_000, ge=0, description="Tokens for the list of names")
     index: int = Field(default=4_000, ge=0, description="Tokens for the index of steps")
     share: float = Field(
