@@ -38,6 +38,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/encoders.py
 	$(BIN)/python benchmarks/tokens.py --check --no-peers
 	$(BIN)/python benchmarks/imports.py --check
+	$(BIN)/python benchmarks/optimization.py --check
 
 peers: benchmarks/peers/.venv/.ready
 

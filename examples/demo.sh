@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The main job without a key or a server: keep a conversation in SQLite in one process, continue it
-# in a second one, and replay it under two policies. Run by `make demo`.
+# in a second one, and replay it under three policies. Run by `make demo`.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 PATH=$(cd "$(dirname "${PYTHON:-$(command -v python3)}")" && pwd):$PATH  # absolute: we leave here
@@ -19,5 +19,6 @@ turnkeep sessions list
 say "4. Nothing was lost: the export equals the recording, item by item"
 turnkeep sessions export demo > demo.jsonl
 python "$here/same_items.py" "$here/recorded-session.jsonl" demo.jsonl
-say "5. What it would have cost to send: everything, or the tutorial's window of 20 items"
-turnkeep replay "$here/recorded-session.jsonl" --policy none --policy tutorial-window:window_size=20
+say "5. What it would have cost to send: everything, the tutorial's window of 20 items, or a context that fits"
+turnkeep replay "$here/recorded-session.jsonl" --policy none \
+  --policy tutorial-window:window_size=20 --policy coding:max_tokens=40000 --profile anthropic

@@ -93,3 +93,4 @@ def test_the_demo_runs():
     assert done.returncode == 0, done.stderr
     assert "equal" in done.stdout
     assert "tutorial-window:window_size=20" in done.stdout
+    assert "coding:max_tokens=40000" in done.stdout
