@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from turnkeep.blobs import is_large, refer
 from turnkeep.content import Item, ToolCall, ToolDefinition
-from turnkeep.context import Context
+from turnkeep.context import Context, Entry
 from turnkeep.errors import ContextOverflow
-from turnkeep.events import Event
+from turnkeep.events import Placed
 from turnkeep.formats import profile_of
+from turnkeep.log import read_event, stream_events
 from turnkeep.optimize.arrival import Arrivals
 from turnkeep.optimize.checked import Scale
 from turnkeep.optimize.engine import Ask, Course, Engine, Rewrite
@@ -23,7 +25,8 @@ from turnkeep.optimize.rules import ContextRules
 from turnkeep.prepared import PreparedRequest
 from turnkeep.prices import price_row, price_row_for
 from turnkeep.sizing import Size
-from turnkeep.tokens.counter import TokenCounter, counter_for
+from turnkeep.store import SessionStore
+from turnkeep.tokens.counter import TokenCounter
 
 DEFAULT_PROFILE: Final = "openai-chat"
 RECALLED: Final = 4_000
@@ -33,8 +36,11 @@ RECALLED: Final = 4_000
 class Fitting:
     """Follows one session's context for the engine; made for each turn."""
 
-    def __init__(self, engine: Engine, session_id: str, counter: TokenCounter) -> None:
+    def __init__(
+        self, engine: Engine, store: SessionStore, session_id: str, counter: TokenCounter
+    ) -> None:
         self._engine = engine
+        self._store = store
         self._counter = counter
         rules = engine.rules
         self.arrival = Arrivals(counter, rules)
@@ -68,11 +74,32 @@ class Fitting:
                 declared.append(DEFINITION)
         return declared
 
-    async def answer(self, call: ToolCall, events: Sequence[Event]) -> Answer:
-        """Answer a call that reads back, from the whole log."""
+    async def answers(self, calls: Sequence[ToolCall]) -> list[tuple[ToolCall, Answer]]:
+        """Answer calls that read back. The log is read once for all of them."""
+        events = [event async for event in stream_events(self._store, self._session_id)]
+        entries = log_entries(events)
         cap = self.rules.cap() or RECALLED
-        counter = counter_for(self._counter, "")
-        return await answer(call.arguments, log_entries(events), cap=cap, count=counter.count_texts)
+        count = self._counter.count_texts
+        return [
+            (call, await answer(call.arguments, entries, cap=cap, count=count)) for call in calls
+        ]
+
+    async def placed(self, entries: Sequence[Entry]) -> list[Placed]:
+        """Give entries as a checkpoint keeps them, large media by reference to their events."""
+        return [await self._placed(entry) for entry in entries]
+
+    async def _placed(self, entry: Entry) -> Placed:
+        placed = Placed.model_construct(
+            seq=entry.ref.seq, index=entry.ref.index, item=entry.item, form=entry.form
+        )
+        content = getattr(entry.item, "content", None)
+        if not isinstance(content, list) or not any(map(is_large, content)):
+            return placed
+        original = None
+        if entry.form != "whole":
+            event = await read_event(self._store, self._session_id, entry.ref.seq)
+            original = event.content[entry.ref.index]
+        return refer(placed, original)
 
     def profile(self, model: str | None, before: PreparedRequest | None) -> str:
         """Say in whose form the next request must fit."""

@@ -148,7 +148,7 @@ class Keeper:
             return None
         from turnkeep.fitting import Fitting  # only where there is a limit
 
-        return Fitting(self._engine, session_id, self.counter)
+        return Fitting(self._engine, self._open_store(), session_id, self.counter)
 
     async def _open_engine(self, env: Env) -> None:
         """Open the steps that keep contexts within their limit, where there is one."""

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
 
-from turnkeep.blobs import is_large, refer
 from turnkeep.codec import decode_object, encode_object
 from turnkeep.content import (
     ITEM_TYPES,
@@ -23,10 +22,9 @@ from turnkeep.content import (
 )
 from turnkeep.context import Context, Entry
 from turnkeep.errors import ContentError, PendingApproval
-from turnkeep.events import Checkpoint, Decision, Event, Placed, author_of, new_id, utc_now
+from turnkeep.events import Checkpoint, Decision, Event, author_of, new_id, utc_now
 from turnkeep.formats.response import read_response
 from turnkeep.lease import Intent, Lease, TurnRules
-from turnkeep.log import read_event, stream_events
 from turnkeep.prepared import PreparedRequest
 from turnkeep.results import rejection_of, result_of
 from turnkeep.sizing import Undo
@@ -83,7 +81,6 @@ class Turn:
         fitting: Fitting | None = None,
     ) -> None:
         self.session_id = check_id(session_id)
-        self._store = store
         self._fitting = fitting
         self.execution_id = execution_id or new_id()
         self._lease = Lease(
@@ -359,7 +356,8 @@ class Turn:
 
     async def _rebase(self, rewrite: Rewrite) -> None:
         """Store a rewritten context as a checkpoint, and go on from it."""
-        contents = [await self._placed(entry) for entry in rewrite.entries]
+        assert self._fitting is not None
+        contents = await self._fitting.placed(rewrite.entries)
 
         def build() -> list[Event]:
             calls = {entry.ref for entry in rewrite.entries}
@@ -383,20 +381,6 @@ class Turn:
             if self.context.items[place] is not entry.item:  # large media stay as they are here
                 self.context.put(place, entry.item)
 
-    async def _placed(self, entry: Entry) -> Placed:
-        """Give an entry as a checkpoint keeps it, large media by reference."""
-        placed = Placed.model_construct(
-            seq=entry.ref.seq, index=entry.ref.index, item=entry.item, form=entry.form
-        )
-        content = getattr(entry.item, "content", None)
-        if not isinstance(content, list) or not any(map(is_large, content)):
-            return placed
-        original = None
-        if entry.form != "whole":
-            event = await read_event(self._store, self.session_id, entry.ref.seq)
-            original = event.content[entry.ref.index]
-        return refer(placed, original)
-
     async def _recall(self) -> None:
         """Answer the open calls that ask to read something back, from the session's log."""
         fitting = self._fitting
@@ -404,9 +388,7 @@ class Turn:
         calls = [call for call in self.open_calls if _named(call, fitting.recall)]
         if not calls:
             return
-        events = [event async for event in stream_events(self._store, self.session_id)]
-        for call in calls:
-            found = await fitting.answer(call, events)
+        for call, found in await fitting.answers(calls):
             await self.add_result(call, found.text, status="error" if found.failed else "success")
 
     def _follow(self) -> None:
