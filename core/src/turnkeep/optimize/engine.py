@@ -24,7 +24,7 @@ from turnkeep.formats.profile import side_of
 from turnkeep.optimize import fit
 from turnkeep.optimize.checked import Checked, Scale
 from turnkeep.optimize.economy import LEAST_PROGRESS
-from turnkeep.optimize.edits import BadEdit, apply
+from turnkeep.optimize.edits import BadEdit, apply, check_json
 from turnkeep.optimize.plan import Optimizer, Plan
 from turnkeep.optimize.report import report_of
 from turnkeep.optimize.rules import ContextRules, Levels
@@ -252,6 +252,7 @@ class _Run:
         checked = self.ask.scale.check([entry.item for entry in self.entries])
         if checked.breaks(before):
             self.entries, self.memory, self.tokens, self.steps = start, memory, tokens, []
+            self._regroup()
             checked = before
             self._without_reasoning()
             for stage in self.engine.stages:
@@ -310,6 +311,7 @@ class _Run:
         step.seconds = round(time.perf_counter() - began, 6)
 
     def _apply(self, name: str, plan: Plan) -> None:
+        check_json([plan.state, dict(plan.notes)], "its state")
         entries = apply(self._view(name), plan)
         before = self.tokens
         self._take(entries)
