@@ -77,6 +77,12 @@ def strings(value: Any, longest: int, keep: int, ref: Ref) -> Any:
     return value
 
 
+def media_note(pieces: str | Sequence[Any]) -> str:
+    """Say how many pictures and files stand among the pieces of an item; "" if none do."""
+    media = sum(getattr(piece, "type", "text") != "text" for piece in pieces)
+    return f"{media} pictures or files" if media else ""
+
+
 def texts_in(pieces: Sequence[Any]) -> str | None:
     """Give the text of a result's or message's pieces if all of them are texts, else None."""
     found: list[str] = []
