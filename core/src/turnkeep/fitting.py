@@ -22,7 +22,7 @@ from turnkeep.optimize.checked import Scale
 from turnkeep.optimize.engine import Ask, Course, Engine, Rewrite
 from turnkeep.optimize.recall import DEFINITION, RECALL, Answer, answer, log_entries
 from turnkeep.optimize.rules import ContextRules
-from turnkeep.prepared import PreparedRequest
+from turnkeep.prepared import PreparedRequest, Weighed
 from turnkeep.prices import price_row, price_row_for
 from turnkeep.sizing import Size
 from turnkeep.store import SessionStore
@@ -137,18 +137,73 @@ class Fitting:
         self._course.follow(context.items, scale, self._engine.saw)
         name, model = self.rules.prices, prepared.request.model_id or ""
         prices = price_row_for(model, profile) if name == "auto" else price_row(name)
-        own = own_limit(limit, weighed.tokens, weighed.expected, weighed.size, factor)
-        if weighed.exact and not weighed.size.anchored:
-            own = limit  # our count is the provider's
+        own = _own(limit, weighed, factor)
         ask = Ask(scale, own, weighed.fixed, weighed.tokens, prices, weighed.repairs, idle)
         try:
-            return await self._engine.rewrite(
+            rewrite = await self._engine.rewrite(
                 lambda: context.entries, context.memory, ask, self._course
             )
+            if rewrite is None:
+                return None
+            return await self._fitted(rewrite, prepared, ask, profile=profile, factor=factor)
         except ContextOverflow as error:
             raise ContextOverflow(
                 error.limit, error.tokens, error.floor, self._session_id
             ) from None
+
+    async def _fitted(
+        self,
+        rewrite: Rewrite,
+        prepared: PreparedRequest,
+        ask: Ask,
+        *,
+        profile: str,
+        factor: float,
+    ) -> Rewrite:
+        """Fit what is left once more where it differs from what the limit was reckoned from.
+
+        How many of the provider's tokens one of ours is differs from text to picture, and after a
+        rewrite the request is made of other things than before.
+        """
+        assert self.rules.max_tokens is not None
+        limit = self.rules.max_tokens - self.rules.reserve
+        for _ in range(_REFITS):
+            weighed = prepared.weighed_with([entry.item for entry in rewrite.entries], profile)
+            own = _own(limit, weighed, factor)
+            if weighed.tokens <= own:
+                break
+            less = ask._replace(limit=own, tokens=weighed.tokens)
+            before, entries = rewrite, rewrite.entries
+            again = await Engine(self.rules, []).rewrite(
+                lambda entries=entries: entries,  # type: ignore[misc]  # bound here
+                before.memory,
+                less,
+                self._course,
+            )
+            if again is None:
+                break
+            rewrite = again._replace(report=_joined(before.report, again.report))
+        return rewrite
+
+
+_REFITS: Final = 4
+
+
+def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Tell of two rewrites as of one: from where the first began to where the second ended."""
+    begun = ("reason", "trigger", "target", "tokens_before", "parts_before", "growth", "idle")
+    return {
+        **second,
+        **{name: first[name] for name in begun},
+        "steps": [*first["steps"], *second["steps"]],
+        "seconds": first["seconds"] + second["seconds"],
+    }
+
+
+def _own(limit: int, weighed: Weighed, factor: float) -> int:
+    if weighed.exact and not weighed.size.anchored:
+        return limit  # our count is the provider's
+    return own_limit(limit, weighed.tokens, weighed.expected, weighed.size, factor)
 
 
 def own_limit(limit: int, tokens: int, expected: int, size: Size, factor: float) -> int:
@@ -161,7 +216,8 @@ def own_limit(limit: int, tokens: int, expected: int, size: Size, factor: float)
     if not tokens or not expected:
         return limit
     factor = max(factor, 0.01)
-    hidden = size.most - factor * expected
+    # Without a report nothing is known to be hidden: what is uncertain shrinks with the request.
+    hidden = size.most - factor * expected if size.anchored else -1.0
     if hidden < 0:
         factor, hidden = size.most / expected, 0.0
     return max(int((limit - hidden) / (factor * expected / tokens)), 1)

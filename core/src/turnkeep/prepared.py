@@ -183,8 +183,8 @@ class PreparedRequest:
         wire = self._wire(profile)
         fixed = wire.fixed
         if wire.snapshot.first().leading:
-            system, _ = wire.profile.system(self.request.instructions, [])
-            fixed = fixed_weight(wire.way, system, [], self.request.tool_choice)
+            own = wire.profile.system(self.request.instructions, [])
+            fixed = fixed_weight(wire.way, *own, self.request.tool_choice)
         return Weighed(
             wire.way,
             fixed.tokens,
@@ -194,6 +194,17 @@ class PreparedRequest:
             self._counter.exact(self._model),
             wire.snapshot.repairs(),
         )
+
+    def weighed_with(self, items: Sequence[Item], profile: str) -> Weighed:
+        """Weigh the same request with other items in the place of its own."""
+        other = PreparedRequest(
+            self.request,
+            items,
+            session_id=self._session_id,
+            counter=self._counter,
+            size_of=self._size_of,
+        )
+        return other.weighed(profile)
 
     @property
     def last_profile(self) -> str | None:

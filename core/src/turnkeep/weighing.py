@@ -108,7 +108,8 @@ class Weighing:
         except Exception as error:  # the turn's last answer is stored with them
             _logger.debug("what is known of tokens could not be noted", exc_info=error)
             return {}
-        if mark is not None:
+        # A context that was rewritten since has another list, of which nothing is counted yet.
+        if mark is not None and self._items is self._context.items:
             notes |= {"mark": mark.dump(), "base": self._context.base}
         return notes
 

@@ -82,14 +82,19 @@ class Scale:
         body = profile.payload(
             messages=messages, system=system, tools=profile.tools(self.way.tools), cache=False
         )
-        texts = profile.system_texts(system)
-        bare = profile.system_texts(profile.system(self._instructions, [])[0])
         # Instructions are counted apart: what is added here is that of the leading messages.
-        own = sum(self.count(texts.texts)) + texts.overhead
-        own -= sum(self.count(bare.texts)) + bare.overhead
-        tokens = snapshot.weight.tokens + weigh(leading, self.way).tokens + max(own, 0)
+        own = self._weigh_system(system, leading)
+        own -= self._weigh_system(*profile.system(self._instructions, []))
+        tokens = snapshot.weight.tokens + max(own, 0)
         found = [f"{each.rule} {each.where}: {each.message}" for each in profile.check(body)]
         return Checked(tokens, snapshot.repairs(), found, tally, snapshot)
+
+    def _weigh_system(
+        self, system: list[dict[str, object]] | None, leading: Sequence[WireMessage]
+    ) -> int:
+        texts = self.way.profile.system_texts(system)
+        said = sum(self.count(texts.texts)) + texts.overhead
+        return said + weigh(leading, self.way).tokens
 
     def _leading(
         self, snapshot: Snapshot

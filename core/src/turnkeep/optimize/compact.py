@@ -14,7 +14,7 @@ from turnkeep.context import Entry
 from turnkeep.optimize.edits import with_content
 from turnkeep.optimize.plan import Edit, Plan, Replace
 from turnkeep.optimize.recall import RECALL
-from turnkeep.optimize.shorten import ends, gap, is_media, strings
+from turnkeep.optimize.shorten import ends, gap, is_media, media_note, strings
 from turnkeep.optimize.view import View
 
 FIELD: Final = 200
@@ -116,10 +116,9 @@ class Compact:
             filled = fill(rule, call.arguments)
             if filled is not None:
                 return [f"{filled} {gap(len(text), entry.ref)}"]
-        media = sum(map(is_media, item.content))
-        note = f"{media} pictures or files" if media else ""
+        note = media_note(item.content)
         shorter = ends(text, options.head, options.tail, entry.ref, note)
-        if shorter == text and media:
+        if shorter == text and note:
             shorter = f"{text}\n{gap(0, entry.ref, note)}".strip()
         return [shorter]
 
@@ -149,13 +148,17 @@ def _calls(view: View) -> dict[int, ToolCall]:
 
 
 def fill(template: str, arguments: Mapping[str, Any]) -> str | None:
-    """Fill a template with a call's arguments; None where one is missing.
+    """Fill a template with a call's arguments; None where one is missing, or the template is bad.
 
     Only plain names are understood: a template cannot reach into objects, and what an argument
     brings along is cut and set in one line.
     """
     texts: list[str] = []
-    for literal, name, spec, conversion in string.Formatter().parse(template):
+    try:
+        fields = list(string.Formatter().parse(template))
+    except ValueError:
+        return None
+    for literal, name, spec, conversion in fields:
         texts.append(literal)
         if name is None:
             continue

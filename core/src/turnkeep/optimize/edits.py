@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from turnkeep.codec import encode_event, encode_object
+from pydantic import ValidationError
+
+from turnkeep.codec import decode_object, encode_event, encode_object
 from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult
 from turnkeep.context import Entry
 from turnkeep.errors import ContentError
@@ -41,7 +43,6 @@ def apply(view: View, plan: Plan) -> list[Entry]:
             raise BadEdit(f"{type(edit).__name__} is no edit; there are Replace and Cover")
     _check_sizes(view, covered)
     entries: list[Entry] = []
-    new = [entry.item for entry in replaced.values()]
     for group in view.groups:
         cover = covered.get(group.number)
         if cover is None:
@@ -51,26 +52,14 @@ def apply(view: View, plan: Plan) -> list[Entry]:
             ]
         elif cover.text is not None and group.number == cover.first.number:
             text = Message(role="user", content=cover.text)
-            made = Entry(view.entries[group.first].ref, text, "cover")
-            entries.append(made)
-            new.append(made.item)
-    _check_storable(plan, new)
+            entries.append(Entry(view.entries[group.first].ref, text, "cover"))
     return entries
-
-
-def _check_storable(plan: Plan, items: list[Item]) -> None:
-    """Refuse what a checkpoint could not be stored with."""
-    try:
-        encode_event(Event.of_items(items, author="system", execution_id=None))
-        encode_object({"state": plan.state}, "its state")
-    except (ContentError, TypeError, ValueError, RecursionError) as error:
-        raise BadEdit(f"it cannot be stored: {error}") from None
 
 
 def _check_sizes(view: View, covered: Mapping[int, Cover]) -> None:
     texts = [edit.text for edit in dict.fromkeys(covered.values()) if edit.text is not None]
     new = sum(view.weigh(Message(role="user", content=text)) for text in texts)
-    if new >= sum(view.groups[number].tokens for number in covered) and covered:
+    if texts and new >= sum(view.groups[number].tokens for number in covered):
         raise BadEdit("what it covers with is not shorter than what it covers")
 
 
@@ -82,6 +71,7 @@ def _replaced(view: View, edit: Replace) -> Entry:
     new = with_content(item, edit.content)
     if form == "cover":
         raise BadEdit(f"it replaces {name}, which covers others; cover it again instead")
+    _check_item(new, name)
     if view.weigh(new) >= view.weigh(item):
         raise BadEdit(f"what it puts in place of {name} is not shorter")
     return Entry(ref, new, "stub")
@@ -101,6 +91,23 @@ def with_content(item: Item, content: Any) -> Item:
         raise BadEdit("a message or a result must not become empty")
     text = isinstance(content, str) and kind is Message
     return item.model_copy(update={"content": content if text else list(pieces)})
+
+
+def check_json(value: Any, what: str) -> None:
+    """Raise BadEdit for a value of a stranger's plan that cannot be stored as JSON."""
+    try:
+        decode_object(encode_object({"it": value}, what), session_id="", what=what)
+    except Exception as error:
+        raise BadEdit(f"{what} is not JSON") from error
+
+
+def _check_item(item: Item, name: str) -> None:
+    """Raise BadEdit for an item that could not be stored, or not be read back."""
+    try:
+        valid = type(item).model_validate(item.__dict__ | (item.__pydantic_extra__ or {}))
+        encode_event(Event.of_items([valid], author="", execution_id=None))
+    except (ValidationError, ContentError) as error:
+        raise BadEdit(f"what it puts in place of {name} is not JSON, or no content") from error
 
 
 def _blank(piece: Any) -> bool:
@@ -123,6 +130,7 @@ def _covered(view: View, edit: Cover) -> range:
             raise BadEdit(f"it covers group {number}, a call of which still wants its result")
     if edit.text is not None and (not isinstance(edit.text, str) or is_blank(edit.text)):
         raise BadEdit("it covers with an empty text; None covers with nothing")
+    check_json(edit.text, "the text that it covers with")
     return numbers
 
 

@@ -24,7 +24,7 @@ from turnkeep.formats.profile import side_of
 from turnkeep.optimize import fit
 from turnkeep.optimize.checked import Checked, Scale
 from turnkeep.optimize.economy import LEAST_PROGRESS
-from turnkeep.optimize.edits import BadEdit, apply
+from turnkeep.optimize.edits import BadEdit, apply, check_json
 from turnkeep.optimize.plan import Optimizer, Plan
 from turnkeep.optimize.report import report_of
 from turnkeep.optimize.rules import ContextRules, Levels
@@ -352,6 +352,7 @@ class _Run:
         step.seconds = round(time.perf_counter() - began, 6)
 
     def _apply(self, name: str, view: View, plan: Plan) -> None:
+        check_json([plan.state, dict(plan.notes)], "its state")
         entries = apply(view, plan)
         before = self.tokens
         self._take(entries)

@@ -13,11 +13,13 @@ from typing import Any, Final
 
 from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult, message_text, result_text
 from turnkeep.context import Entry
+from turnkeep.formats.profile import is_blank
 from turnkeep.optimize.edits import with_content
 from turnkeep.optimize.plan import Cover, Edit, Plan, Replace
-from turnkeep.optimize.shorten import strings, to_tokens
+from turnkeep.optimize.shorten import gap, media_note, strings, to_tokens
 from turnkeep.optimize.view import Group, View
 from turnkeep.optimize.window import runs
+from turnkeep.repair.steps import NO_START
 
 LEAST: Final = 100
 """Tokens below which nothing is shortened any more: the sentence about the rest takes its part."""
@@ -40,7 +42,19 @@ def fit(view: View, excess: int) -> Plan | None:
 
 
 def shrink(view: View, excess: int) -> tuple[list[Replace], int]:
-    """Bring the largest pieces down to one size, by so many tokens in all if that can be."""
+    """Bring the largest pieces down to one size, by so many tokens in all if that can be.
+
+    The sentences about what is left out take their part, so a size may have to be tried again.
+    """
+    wanted = excess
+    while True:
+        edits, saved, cap = _shrink(view, wanted)
+        if saved >= excess or cap <= LEAST:
+            return edits, saved
+        wanted = 2 * wanted + LEAST
+
+
+def _shrink(view: View, excess: int) -> tuple[list[Replace], int, int]:
     pieces = [
         (view.weigh(entry.item), entry)
         for entry in view.entries
@@ -59,7 +73,7 @@ def shrink(view: View, excess: int) -> tuple[list[Replace], int]:
         if saving > 0:
             edits.append(Replace(entry, content))
             saved += saving
-    return edits, saved
+    return edits, saved, cap
 
 
 def _level(sizes: Sequence[int], excess: int) -> int:
@@ -86,10 +100,22 @@ def _shorter(entry: Entry, cap: int, tokens: int, view: View) -> Any:
         keep = max(_longest(item.arguments) * cap // max(tokens, 1) // 2, _CHARACTERS)
         return strings(item.arguments, keep, keep, entry.ref)
     if isinstance(item, ToolResult):
-        return [to_tokens(result_text(item), cap, entry.ref, view.count)]
+        text = _shorter_text(result_text(item), item.content, cap, entry.ref, view)
+        return None if text is None else [text]
     if isinstance(item, Message):
-        return to_tokens(message_text(item), cap, entry.ref, view.count)
+        return _shorter_text(message_text(item), item.content, cap, entry.ref, view)
     return None
+
+
+def _shorter_text(
+    text: str, pieces: str | Sequence[Any], cap: int, ref: Ref, view: View
+) -> str | None:
+    """Give a text of about so many tokens for one with pictures; None where there is none."""
+    note = media_note(pieces)
+    shorter = to_tokens(text, cap, ref, view.count, note)
+    if note and shorter is text:
+        shorter = f"{text}\n{gap(0, ref, note)}".strip()
+    return None if is_blank(shorter) else shorter
 
 
 def _longest(value: Any) -> int:
@@ -108,10 +134,13 @@ def cover(view: View, excess: int, shrunk: Collection[Ref]) -> list[Cover]:
     `shrunk` are entries that are shortened already: what they still save is little.
     """
     newest = next((group.number for group in reversed(view.groups) if group.kind == "step"), -1)
+    start = view.weigh(Message(role="user", content=NO_START))
     chosen: list[Group] = []
     saved = 0
+    first: Group | None = None
     for group in view.groups:
-        if saved >= excess:
+        begins = first or group
+        if saved >= excess + (start if begins.kind == "step" else 0):
             break
         if group.coverable and group.number != newest:
             chosen.append(group)
@@ -119,4 +148,21 @@ def cover(view: View, excess: int, shrunk: Collection[Ref]) -> list[Cover]:
                 LEAST if entry.ref in shrunk else view.weigh(entry.item)
                 for entry in view.entries_of(group)
             )
-    return [Cover(run[0], run[-1]) for run in runs(chosen)]
+        elif group.kind != "system":
+            first = first or group
+    covers = [Cover(run[0], run[-1]) for run in runs(chosen)]
+    return _with_a_start(view, covers, {group.number for group in chosen}, start)
+
+
+def _with_a_start(view: View, covers: list[Cover], gone: Collection[int], size: int) -> list[Cover]:
+    """Let a text stand for what was taken out where the model's answer would stand first."""
+    first = next(
+        (each for each in view.groups if each.number not in gone and each.kind != "system"), None
+    )
+    if not covers or first is None or first.kind != "step" or covers[0].first.number > first.number:
+        return covers
+    beginning = covers[0]
+    taken = view.groups[beginning.first.number : beginning.last.number + 1]
+    if size >= sum(group.tokens for group in taken):
+        return covers[1:]  # it would save nothing
+    return [Cover(beginning.first, beginning.last, NO_START), *covers[1:]]

@@ -162,7 +162,8 @@ class Notes:
 
     def _take(self, memory: _Memory, entries: Sequence[Entry]) -> None:
         memory.groups += 1
-        for name in self._reader.said_in(entry.item for entry in entries):
+        # In an order of its own: that of a set is another one in each process.
+        for name in sorted(self._reader.said_in(entry.item for entry in entries)):
             known = memory.names.setdefault(name, [0, 0])
             known[0] += 1
             known[1] = memory.groups

@@ -80,3 +80,9 @@ def strings(value: Any, longest: int, keep: int, ref: Ref) -> Any:
 def is_media(piece: object) -> bool:
     """Say whether a piece of a result or message is a picture or a file."""
     return isinstance(piece, ImagePart | FilePart | BlobPart)
+
+
+def media_note(pieces: str | Sequence[Any]) -> str:
+    """Say how many pictures and files stand among the pieces of an item; "" if none do."""
+    media = sum(map(is_media, pieces))
+    return f"{media} pictures or files" if media else ""

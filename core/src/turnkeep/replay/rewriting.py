@@ -64,8 +64,8 @@ class Played:
         self.tally = Tally(self.way)
         self.fed = 0
         self.repaired = 0
-        system, _ = profile.system(recording.instructions, [])
-        self.fixed = fixed_weight(self.way, system, []).tokens
+        own = profile.system(recording.instructions, [])
+        self.fixed = fixed_weight(self.way, *own).tokens
 
     async def call(self, number: int) -> Outgoing:
         """Give the request of a call."""
