@@ -81,7 +81,8 @@ class Guarded:
             return None
         try:
             async with asyncio.timeout(self._kit.seconds):
-                return await self._optimizer.plan(view)
+                plan = await self._optimizer.plan(view)
+                return plan if isinstance(plan, Plan) else None
         except TimeoutError:
             self._kit._late = True
             return None

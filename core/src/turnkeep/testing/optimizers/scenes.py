@@ -126,6 +126,7 @@ def go_on(scene: Scene, last: int) -> Scene:
             ToolCall(tool_call_id=call_id, name="read_file", arguments={"path": path}),
             ToolResult(tool_call_id=call_id, name="read_file", content=[BIG[2 + number]]),
         ]
+    added += [Message(role="assistant", content="So."), Message(role="user", content="Go on.")]
     new = numbered(added, last)
     return scene._replace(log=[*scene.log, *new], entries=[*scene.entries, *new])
 

@@ -1,0 +1,1 @@
+"""Takes progress bars out of old tool results: the example of a third-party optimizer."""
