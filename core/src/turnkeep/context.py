@@ -7,8 +7,9 @@ from typing import Final, NamedTuple
 
 from pydantic import JsonValue
 
+from turnkeep.blobs import refer
 from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult, Usage
-from turnkeep.events import Checkpoint, Decision, Event, Form, Retract
+from turnkeep.events import Checkpoint, Decision, Event, Form, Placed, Retract
 from turnkeep.history import standing
 
 
@@ -192,3 +193,15 @@ class Context:
             seen_assistant = seen_assistant or assistant
             start -= 1
         return start
+
+
+def placed(entry: Entry, original: Item | None = None) -> Placed:
+    """Give an entry of a context as a checkpoint keeps it, large media by reference.
+
+    Of an entry that does not stand as in the log, `original` is the item there; without it the
+    media are repeated.
+    """
+    kept = Placed.model_construct(
+        seq=entry.ref.seq, index=entry.ref.index, item=entry.item, form=entry.form
+    )
+    return kept if entry.form != "whole" and original is None else refer(kept, original)

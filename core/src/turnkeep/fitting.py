@@ -7,12 +7,13 @@ at it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from turnkeep.blobs import is_large, refer
+from turnkeep.blobs import is_large
 from turnkeep.content import Item, ToolCall, ToolDefinition
-from turnkeep.context import Context, Entry
+from turnkeep.context import Context, Entry, placed
 from turnkeep.errors import ContextOverflow
 from turnkeep.events import Placed
 from turnkeep.formats import profile_of
@@ -27,6 +28,8 @@ from turnkeep.prices import price_row, price_row_for
 from turnkeep.sizing import Size
 from turnkeep.store import SessionStore
 from turnkeep.tokens.counter import TokenCounter
+
+_logger = logging.getLogger("turnkeep")
 
 DEFAULT_PROFILE: Final = "openai-chat"
 RECALLED: Final = 4_000
@@ -69,8 +72,9 @@ class Fitting:
                 (tool.name if isinstance(tool, ToolDefinition) else tool.get("name")) == RECALL
                 for tool in declared
             )
-            self.recall = None if taken else RECALL
-            if not taken:
+            # Without any declared tool repair keeps all calls; with one it keeps only those of it.
+            self.recall = RECALL if declared and not taken else None
+            if self.recall:
                 declared.append(DEFINITION)
         return declared
 
@@ -78,28 +82,27 @@ class Fitting:
         """Answer calls that read back. The log is read once for all of them."""
         events = [event async for event in stream_events(self._store, self._session_id)]
         entries = log_entries(events)
+        return [(call, await self._answer(call, entries)) for call in calls]
+
+    async def _answer(self, call: ToolCall, entries: Sequence[Entry]) -> Answer:
         cap = self.rules.cap() or RECALLED
-        count = self._counter.count_texts
-        return [
-            (call, await answer(call.arguments, entries, cap=cap, count=count)) for call in calls
-        ]
+        try:
+            return await answer(call.arguments, entries, cap=cap, count=self._counter.count_texts)
+        except Exception as error:  # the model is told; a turn does not end by it
+            _logger.debug("a call of recall failed", exc_info=error)
+            return Answer(f"it could not be read back ({type(error).__name__})", failed=True)
 
     async def placed(self, entries: Sequence[Entry]) -> list[Placed]:
         """Give entries as a checkpoint keeps them, large media by reference to their events."""
         return [await self._placed(entry) for entry in entries]
 
     async def _placed(self, entry: Entry) -> Placed:
-        placed = Placed.model_construct(
-            seq=entry.ref.seq, index=entry.ref.index, item=entry.item, form=entry.form
-        )
         content = getattr(entry.item, "content", None)
-        if not isinstance(content, list) or not any(map(is_large, content)):
-            return placed
         original = None
-        if entry.form != "whole":
+        if entry.form != "whole" and isinstance(content, list) and any(map(is_large, content)):
             event = await read_event(self._store, self._session_id, entry.ref.seq)
             original = event.content[entry.ref.index]
-        return refer(placed, original)
+        return placed(entry, original)
 
     def profile(self, model: str | None, before: PreparedRequest | None) -> str:
         """Say in whose form the next request must fit."""
@@ -165,10 +168,15 @@ class Fitting:
         How many of the provider's tokens one of ours is differs from text to picture, and after a
         rewrite the request is made of other things than before.
         """
-        assert self.rules.max_tokens is not None
-        limit = self.rules.max_tokens - self.rules.reserve
+        limit = self.rules.limit
+        assert limit is not None
+        first = prepared.weighed(profile)
         for _ in range(_REFITS):
             weighed = prepared.weighed_with([entry.item for entry in rewrite.entries], profile)
+            if first.size.anchored:  # what was reported was the old request: count the change
+                change = round(factor * (weighed.expected - first.expected))
+                size = first.size._replace(expected=max(first.size.expected + change, 0))
+                weighed = weighed._replace(size=size)
             own = _own(limit, weighed, factor)
             if weighed.tokens <= own:
                 break

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from turnkeep.errors import TurnkeepError
+from turnkeep.errors import ConfigError, TurnkeepError
 from turnkeep.hookspecs import CounterSpec, Env
 from turnkeep.lease import TurnRules
 from turnkeep.log import jittered
@@ -67,6 +67,8 @@ class Keeper:
         optimizers: Sequence[Optimizer] | None = None,
     ) -> None:
         self._store = store
+        if optimizers is not None and context is None:
+            raise ConfigError("optimizers need a limit: give context={'max_tokens': ...}, too")
         self._context, self._optimizers = context, optimizers
         self._engine: Engine | None = None
         self._learned = Learned() if learn else None

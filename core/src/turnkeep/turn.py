@@ -6,6 +6,8 @@ of each other's way is told in `turnkeep.lease`.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
@@ -20,8 +22,8 @@ from turnkeep.content import (
     ToolResult,
     message_text,
 )
-from turnkeep.context import Context, Entry
-from turnkeep.errors import ContentError, PendingApproval
+from turnkeep.context import Context, Entry, placed
+from turnkeep.errors import ContentError, PendingApproval, StoreUnavailable
 from turnkeep.events import Checkpoint, Decision, Event, author_of, new_id, utc_now
 from turnkeep.formats.response import read_response
 from turnkeep.lease import Intent, Lease, TurnRules
@@ -36,6 +38,8 @@ from turnkeep.weighing import Weighing
 if TYPE_CHECKING:
     from turnkeep.fitting import Fitting
     from turnkeep.optimize.engine import Rewrite
+
+_logger = logging.getLogger("turnkeep")
 
 INTERRUPTED: Final = "interrupted, outcome unknown"
 """The result of a call that was open when another turn began."""
@@ -94,10 +98,12 @@ class Turn:
         )
         self._on_pending = rules.on_pending
         self._counter = counter
-        self._weighing = Weighing(counter, learned)
+        arrival = "" if fitting is None else fitting.arrival.key
+        self._weighing = Weighing(counter, learned, arrival=arrival)
         self._prepared: tuple[PreparedRequest, int] | None = None
         """The last request, and the seq of the last event that it holds."""
         self._last: PreparedRequest | None = None
+        self._requesting = asyncio.Lock()
 
     @property
     def context(self) -> Context:
@@ -217,7 +223,10 @@ class Turn:
             self._weighing.teach(prepared)
         answered = [call for call in calls if own and _named(call, own)]
         if answered:
-            await self._recall()
+            try:
+                await self._recall()
+            except StoreUnavailable as error:  # the answer is stored; the next request asks again
+                _logger.warning("session %r: %s", self.session_id, error)
         return Step(
             event,
             [call for call in calls if not call.needs_approval and call not in answered],
@@ -318,6 +327,18 @@ class Turn:
             tools = fitting.with_recall(tools)
             if fitting.recall:
                 await self._recall()
+        async with self._requesting:
+            return await self._request(instructions, list(tools), tool_choice, model_id, profile)
+
+    async def _request(
+        self,
+        instructions: str,
+        tools: Sequence[ToolDefinition | Mapping[str, Any]],
+        tool_choice: Any,
+        model_id: str | None,
+        profile: str | None,
+    ) -> PreparedRequest:
+        fitting = self._fitting
         self._lease.exposed = True
 
         def prepare() -> PreparedRequest:
@@ -337,6 +358,7 @@ class Turn:
 
         prepared = prepare()
         if fitting is not None:
+            items, seen = self.context.items, len(self.context.items)
             rewrite = await fitting.look(
                 prepared,
                 self.context,
@@ -344,8 +366,8 @@ class Turn:
                 idle=self._lease.idle(),
                 factor=self._weighing.factor(model_id or ""),
             )
-            if rewrite is not None:
-                await self._rebase(rewrite)
+            if rewrite is not None and self.context.items is items:
+                await self._rebase(rewrite, seen)
                 self._follow()
                 self._weighing.adopt(rewrite.tally)
                 prepared = prepare()
@@ -354,13 +376,20 @@ class Turn:
         self._prepared = prepared, self._lease.next_seq - 1
         return prepared
 
-    async def _rebase(self, rewrite: Rewrite) -> None:
-        """Store a rewritten context as a checkpoint, and go on from it."""
+    async def _rebase(self, rewrite: Rewrite, seen: int) -> None:
+        """Store a rewritten context as a checkpoint, and go on from it.
+
+        It was made of the first `seen` items; what was added meanwhile stands behind them.
+        """
         assert self._fitting is not None
-        contents = await self._fitting.placed(rewrite.entries)
+        kept = await self._fitting.placed(rewrite.entries)
+        whole: list[Entry] = []
 
         def build() -> list[Event]:
-            calls = {entry.ref for entry in rewrite.entries}
+            added = self.context.entries[seen:]
+            whole[:] = [*rewrite.entries, *added]
+            contents = [*kept, *map(placed, added)]
+            calls = {entry.ref for entry in whole}
             decisions = [
                 decision for ref, decision in self.context.decisions.items() if ref in calls
             ]
@@ -377,7 +406,7 @@ class Turn:
             ]
 
         await self._lease.write(Intent(("checkpoint", rewrite.report), build, rebases=True))
-        for place, entry in enumerate(rewrite.entries):
+        for place, entry in enumerate(whole):
             if self.context.items[place] is not entry.item:  # large media stay as they are here
                 self.context.put(place, entry.item)
 

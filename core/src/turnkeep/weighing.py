@@ -29,7 +29,11 @@ TALLIES: Final = 4
 class Weighing:
     """Follows one session's context; made for each turn."""
 
-    def __init__(self, counter: TokenCounter, learned: Learned | None = None) -> None:
+    def __init__(
+        self, counter: TokenCounter, learned: Learned | None = None, *, arrival: str = ""
+    ) -> None:
+        self._arrival = arrival
+        """How items are shortened as they come in: notes of another way are of other items."""
         self._sizing = Sizing(counter, learned or Learned(), learn=learned is not None)
         self._tallies: dict[str, Tally] = {}
         self._mark: Mark | None = None
@@ -42,8 +46,9 @@ class Weighing:
             return
         self._mark = None
         if context is not self._context:
-            self._sizing.resume(context, notes)
-            if notes.get("base") == context.base:
+            same = notes.get("arrival", "") == self._arrival
+            self._sizing.resume(context, notes if same else {**notes, "anchor": None})
+            if same and notes.get("base") == context.base:
                 self._mark = Mark.load(notes.get("mark"))
         self._tallies = {}
         self._context, self._items = context, context.items
@@ -111,6 +116,8 @@ class Weighing:
         # A context that was rewritten since has another list, of which nothing is counted yet.
         if mark is not None and self._items is self._context.items:
             notes |= {"mark": mark.dump(), "base": self._context.base}
+        if self._arrival:
+            notes["arrival"] = self._arrival
         return notes
 
     def _tally(self, items: list[Item] | None, way: Way) -> Tally | None:

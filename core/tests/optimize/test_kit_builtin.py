@@ -14,7 +14,7 @@ TRANSCRIPTS = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "
 
 
 class _Ours:
-    examples = 30
+    examples = 10
 
     def recordings(self):
         return sorted(TRANSCRIPTS.glob("*/*.jsonl"))

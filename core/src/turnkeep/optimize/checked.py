@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from turnkeep.content import Item, Message, Opaque, Reasoning
+from turnkeep.content import Item, Message, Opaque, Reasoning, ToolCall, ToolResult
 from turnkeep.formats.profile import WireMessage
 from turnkeep.repair.steps import Repair
 from turnkeep.tally import Snapshot, Tally, Way, weigh
@@ -38,6 +38,7 @@ class Scale:
     def __init__(self, way: Way, instructions: str = "") -> None:
         self.way = way
         self._instructions = instructions
+        self._tools = frozenset(tool.name for tool in way.tools)
         self._weights: dict[int, tuple[Item, int]] = {}
 
     @property
@@ -60,7 +61,12 @@ class Scale:
     def _weigh(self, item: Item) -> int:
         if type(item) in (Reasoning, Opaque) and not self.replays(item):  # type: ignore[arg-type]
             return 0
+        if type(item) in (ToolCall, ToolResult) and self._undeclared(item.name):  # type: ignore[union-attr]
+            return 0  # repair leaves it out
         return weigh(self.way.profile.render([item]), self.way).tokens
+
+    def _undeclared(self, name: str) -> bool:
+        return bool(self._tools) and name not in self._tools
 
     def count(self, texts: Sequence[str]) -> Sequence[int]:
         """Count texts, each by itself."""

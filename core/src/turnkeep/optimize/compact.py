@@ -68,7 +68,8 @@ class Compact:
                     return Plan(edits) if edits else None
                 saving = old - new
                 item = replace.entry.item
-                if isinstance(item, ToolResult) and any(map(is_media, item.content)):
+                near = saving <= _NEAR  # texts are not all of an item
+                if near or (isinstance(item, ToolResult) and any(map(is_media, item.content))):
                     saving = view.weigh(item) - view.weigh(with_content(item, replace.content))
                 if saving > 0:
                     edits.append(replace)
@@ -87,6 +88,7 @@ class Compact:
             if type(entry.item) in (ToolCall, ToolResult)
             and entry.form != "stub"
             and entry.ref not in view.fixed
+            and view.weigh(entry.item)  # else it is not sent: its tool is not declared
             and entry.item.name not in options.keep_tools  # type: ignore[union-attr]  # as above
             and (entry.item.name != RECALL or group.number < long_ago)  # type: ignore[union-attr]
         ]
@@ -124,6 +126,7 @@ class Compact:
 
 
 _BATCH: Final = 32
+_NEAR: Final = 32
 
 
 def _batches(

@@ -37,6 +37,8 @@ _logger = logging.getLogger("turnkeep")
 
 AGAIN: Final = 1.1
 """After a try that gained nothing, the next one waits until the context has grown by a tenth."""
+_ROOM: Final = 0.9
+"""What `fit` leaves of the limit, where it can."""
 _FITS: Final = 6
 """How often `fit` corrects itself: its pieces are weighed alone, the request as a whole."""
 
@@ -294,8 +296,10 @@ class _Run:
                 break
             kept = self.entries, dict(self.memory), self.tokens
             await self._step(stage)
+            if self.entries is kept[0]:
+                continue  # it did nothing
             after = self._check()
-            if broken := after.breaks(self.ask.repairs):
+            if broken := after.breaks(checked.repairs):
                 self._restore(kept[0], kept[2])
                 self.memory = kept[1]
                 step = self.steps[-1]
@@ -339,6 +343,11 @@ class _Run:
             if plan is not None and plan.edits:
                 self._apply(stage.name, view, plan)
                 step.edits, step.notes = len(plan.edits), plan.notes
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # it is this run that is cancelled, not what the step waited for
+            step.problem = "failed: what it waited for was cancelled"
         except TimeoutError:
             step.problem = f"took longer than {self.engine.rules.step_timeout:g} s"
         except BadEdit as error:
@@ -401,12 +410,15 @@ class _Run:
         self.steps.append(step)
         began = time.perf_counter()
         checked = self._check()
+        # With some room, or the next call would be over the limit again.
+        goal = int(limit * _ROOM)
         for _ in range(_FITS):
-            excess = self.ask.fixed + checked.tokens - limit
-            if excess <= 0:
+            total = self.ask.fixed + checked.tokens
+            if total <= limit:
                 break
             view = self._view("fit")
-            plan = fit.fit(view, excess)
+            plan = fit.fit(view, total - goal) or fit.fit(view, total - limit)
+            goal = limit
             if plan is None:
                 break
             self._take(apply(view, plan))

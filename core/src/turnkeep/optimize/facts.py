@@ -35,7 +35,8 @@ MIN_DIGITS: Final = 4
 MOST: Final = 200_000
 """Characters that are read of a text where only its names are wanted."""
 TEXTS: Final = 20_000
-"""Texts whose facts are remembered."""
+HELD: Final = 10_000_000
+"""Texts, and their characters, whose facts are remembered."""
 REMEMBERED: Final = 50_000
 """Tokens whose judgement is kept: about 10 MB."""
 
@@ -57,6 +58,7 @@ class FactReader:
     def __init__(self) -> None:
         self._judged: dict[str, tuple[str, ...]] = {}
         self._texts: dict[str, frozenset[str]] = {}
+        self._held = 0
 
     def read(self, text: str) -> frozenset[str]:
         """Give the facts of a text."""
@@ -98,8 +100,10 @@ class FactReader:
     def _known(self, text: str) -> frozenset[str]:
         known = self._texts.get(text)
         if known is None:
-            if len(self._texts) >= TEXTS:
+            self._held += len(text)
+            if len(self._texts) >= TEXTS or self._held > HELD:
                 self._texts.clear()
+                self._held = len(text)
             known = self._texts[text] = self.read(text[:MOST])
         return known
 

@@ -23,8 +23,8 @@ from turnkeep.optimize.view import Group, View
 from turnkeep.optimize.window import first_input, runs
 
 HEADER: Final = (
-    "[Earlier steps were taken out of this context. Nothing is lost: recall reads back what a "
-    "reference such as {} names, or searches everything by a pattern.]"
+    "[Earlier steps were taken out of this context; they are kept in the log. A reference such as "
+    "{} names one.]"
 )
 NAMES: Final = "Names that came up: "
 INDEX: Final = "Steps that were taken out, oldest first:"

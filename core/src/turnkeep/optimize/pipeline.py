@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
 from turnkeep.hookspecs import Env, OptimizerSpec
-from turnkeep.optimize.engine import Engine, Stage
+from turnkeep.optimize.engine import ENGINE, Engine, Stage
 from turnkeep.optimize.plan import Optimizer
 from turnkeep.optimize.rules import ContextRules
+
+RESERVED: Final = (ENGINE, "fit")
 
 
 class ChosenStep(NamedTuple):
@@ -35,7 +37,9 @@ async def opened_engine(
     `given` are optimizers that somebody else has opened, in place of the steps.
     """
     if given is not None:
+        # Never the engine's own key, nor the name of the last step.
         names = [type(each).__name__.lower() for each in given]
+        names = [f"{name}_step" if name in RESERVED else name for name in names]
         told = [
             name if names.index(name) == place else f"{name}#{names[: place + 1].count(name)}"
             for place, name in enumerate(names)

@@ -41,9 +41,10 @@ SECONDS: Final = 3.0
 """How long a search may take: a pattern can be made to take for ever."""
 
 _DESCRIPTION: Final = (
-    "Read back what was left out of this conversation. `ref` is a reference such as #12.0; for a "
-    "call it gives the arguments and the result. `lines` is a range such as 10-40. `pattern` is a "
-    "regular expression: with `ref` it finds lines of that item, alone it searches everything."
+    "Read back what was left out of this conversation; nothing is lost. `ref` is a reference such "
+    "as #12.0; for a call it gives the arguments and the result. `lines` is a range such as 10-40. "
+    "`pattern` is a regular expression: with `ref` it finds lines of that item, alone it searches "
+    "everything."
 )
 DEFINITION: Final = ToolDefinition(
     name=RECALL,
@@ -102,12 +103,21 @@ def exchange(entries: Sequence[Entry], ref: Ref) -> list[Entry]:
     asked = entries[place]
     if not isinstance(asked.item, ToolCall):
         return [asked]
-    for entry in entries[place + 1 :]:
+    result = _results(entries[place:]).get(asked.ref)
+    return [asked] if result is None else [asked, result]
+
+
+def _results(entries: Sequence[Entry]) -> dict[Ref, Entry]:
+    """Give each call's result: one answers the latest call with its id that is still open."""
+    waiting: dict[str, list[Ref]] = {}
+    found: dict[Ref, Entry] = {}
+    for entry in entries:
         item = entry.item
-        if getattr(item, "tool_call_id", None) != asked.item.tool_call_id:
-            continue
-        return [asked, entry] if isinstance(item, ToolResult) else [asked]
-    return [asked]
+        if isinstance(item, ToolCall):
+            waiting.setdefault(item.tool_call_id, []).append(entry.ref)
+        elif isinstance(item, ToolResult) and waiting.get(item.tool_call_id):
+            found[waiting[item.tool_call_id].pop()] = entry
+    return found
 
 
 def text_of(item: Item) -> str:
@@ -136,7 +146,7 @@ def _read(text: str, lines: object, ref: Ref, cap: int, count: Count) -> Answer:
         if not text:
             return Answer(f"it has {len(every)} lines; there is nothing at {lines}", failed=True)
     if not text.strip():
-        return Answer("(it is empty)")
+        return Answer("(it holds no text)")
     size = text.count("\n") + 1
     note = f"of {size} lines; ask for a range of lines" if size > 1 else ""
     return Answer(to_tokens(text, cap, ref, count, note))

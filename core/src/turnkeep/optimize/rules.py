@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from turnkeep.optimize.economy import CEILING, auto_trigger
+from turnkeep.optimize.presets import PRESETS, with_preset
 from turnkeep.prices import PriceRow
 
 Share: TypeAlias = Annotated[float, Field(gt=0, le=1)]
@@ -83,6 +85,20 @@ class ContextRules(BaseModel):
         "asked for last",
     )
     step_timeout: float = Field(default=30.0, gt=0, description="Seconds that a step may take")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, table: Any) -> Any:
+        if not isinstance(table, Mapping) or "preset" not in table:
+            return table
+        steps = {key for preset in PRESETS.values() for key in preset} - set(cls.model_fields)
+        return {key: below for key, below in with_preset(table).items() if key not in steps}
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        if self.max_tokens is not None and self.reserve >= self.max_tokens:
+            raise ValueError("reserve must be less than max_tokens, or nothing is left to send")
+        return self
 
     @property
     def limit(self) -> int | None:

@@ -22,7 +22,7 @@ _TRIES: Final = 8
 def gap(left_out: int, ref: Ref, note: str = "") -> str:
     """Say what is left out, and how it is read back."""
     about = f"{note}; " if note else ""
-    return f"[{about}{left_out:,} characters left out, recall {mark(ref)}]"
+    return f"[{about}{left_out:,} characters left out: {mark(ref)}]"
 
 
 def ends(text: str, head: int, tail: int, ref: Ref, note: str = "") -> str:

@@ -92,10 +92,12 @@ def groups_of(
 ) -> tuple[list[Group], frozenset[Ref], int]:
     """Cut entries into groups; give them, the entries that are fixed, and where the turn begins."""
     turn = _turn(entries)
-    fixed = frozenset(_fixed(entries))
+    fixed = set(_fixed(entries))
     groups: list[Group] = []
     for kind, first, last, opened in _runs(entries):
         part = entries[first : last + 1]
+        if opened:
+            fixed |= _unanswered(part)
         groups.append(
             Group(
                 len(groups),
@@ -103,11 +105,11 @@ def groups_of(
                 first,
                 last,
                 sum(weigh(entry.item) for entry in part),
-                any(entry.ref in fixed for entry in part),
+                any(entry.ref in fixed for entry in part) and not opened,
                 opened,
             )
         )
-    return groups, fixed, turn
+    return groups, frozenset(fixed), turn
 
 
 def _turn(entries: Sequence[Entry]) -> int:
@@ -162,6 +164,17 @@ def _kind(entry: Entry) -> Kind:
         return "cover"
     item = entry.item
     return "system" if type(item) is Message and item.role in ("system", "developer") else "input"
+
+
+def _unanswered(entries: Sequence[Entry]) -> set[Ref]:
+    """Give the calls that want a result: who runs them reads their arguments here."""
+    waiting: dict[str, list[Ref]] = {}
+    for entry in entries:
+        if type(entry.item) is ToolCall:
+            waiting.setdefault(entry.item.tool_call_id, []).append(entry.ref)
+        elif type(entry.item) is ToolResult and waiting.get(entry.item.tool_call_id):
+            waiting[entry.item.tool_call_id].pop()
+    return {ref for refs in waiting.values() for ref in refs}
 
 
 def _is_open(entries: Sequence[Entry]) -> bool:

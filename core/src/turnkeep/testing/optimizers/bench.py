@@ -43,7 +43,9 @@ class Bench:
         stages = [Stage(f"step{number}", each) for number, each in enumerate(optimizers)]
         self.engine = Engine(rules, stages)
         prices = price_row("anthropic-5m")
-        self.ask = Ask(self.scale, scene.limit, weighed.fixed, weighed.tokens, prices)
+        self.ask = Ask(
+            self.scale, scene.limit, weighed.fixed, weighed.tokens, prices, weighed.repairs
+        )
 
     def view(self, name: str = "step0") -> View:
         """Give the view that the first step of the pipeline has."""
