@@ -1,0 +1,151 @@
+"""What happens beside a rewrite: items that are added, calls that run, tools and caps that change."""
+
+import asyncio
+
+import pytest
+
+from turnkeep import ConfigError, Keeper, Message, ToolCall
+from turnkeep.optimize import recall as recall_module
+from turnkeep.optimize.plan import Cover, Plan
+from turnkeep.optimize.rules import ContextRules
+from turnkeep.stores.memory import MemoryStore
+
+TOOLS = [{"name": "read"}, {"name": "write"}]
+
+
+class Letters:
+    """Counts characters."""
+
+    name = "letters"
+
+    def count_texts(self, texts):
+        return [len(text) for text in texts]
+
+    def exact(self, model):
+        return True
+
+
+def keeper(store, optimizers=None, **context):
+    context = {"max_tokens": 8_000, "recall": False, **context}
+    return Keeper(store=store, counter=Letters(), context=context, optimizers=optimizers)
+
+
+async def read(turn, number, size=900):
+    call = ToolCall(tool_call_id=f"c{number}", name="read", arguments={"n": number})
+    [made] = (await turn.add_response([call])).tool_calls
+    await turn.add_result(made, f"value_{number} " + "x" * size)
+
+
+class Slowly:
+    """Covers the oldest groups, after a while."""
+
+    def __init__(self):
+        self.asked = asyncio.Event()
+        self.go = asyncio.Event()
+
+    async def plan(self, view):
+        self.asked.set()
+        await self.go.wait()
+        old = [group for group in view.before_recent(2) if group.coverable]
+        return Plan([Cover(group, group) for group in old])
+
+
+async def test_an_item_that_is_added_during_a_rewrite_stays():
+    """In the request that was waited for or in the next one, and after a reload."""
+    store, slowly = MemoryStore(), Slowly()
+    async with keeper(store, [slowly], trigger=0.5) as keep:
+        async with keep.turn("s") as turn:
+            await turn.add(Message(role="user", content="Go"))
+            for number in range(5):
+                await read(turn, number)
+            asking = asyncio.create_task(turn.request(tools=TOOLS))
+            await slowly.asked.wait()
+            await turn.add(Message(role="user", content="stop_right_now"))
+            slowly.go.set()
+            assert (await asking).rewritten
+            assert "stop_right_now" in str((await turn.request(tools=TOOLS)).to_openai_chat())
+        async with keep.turn("s") as turn:
+            assert turn.context.base
+            assert "stop_right_now" in str(turn.context.items)
+            assert len({entry.ref for entry in turn.context.entries}) == len(turn.context.items)
+
+
+async def test_a_call_that_is_to_run_keeps_its_arguments():
+    """Whoever runs it reads them from the context."""
+    text = "lorem ipsum " * 500
+    async with keeper(MemoryStore(), max_tokens=9_000) as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="Go"))
+        for number in range(4):
+            await read(turn, number)
+        call = ToolCall(tool_call_id="w", name="write", arguments={"content": text})
+        await turn.add_response([call])
+        await turn.request(tools=TOOLS)
+        assert turn.open_calls == [call]
+
+
+async def test_without_tools_of_its_own_a_program_gets_no_recall():
+    """Else repair would keep only calls of that one tool."""
+    async with keeper(MemoryStore(), recall=True) as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="Go"))
+        await read(turn, 1, size=10)
+        request = await turn.request()
+        assert request.request.tools == []
+        assert "value_1" in str(request.to_openai_chat())
+
+
+async def test_counts_of_other_caps_are_not_taken_over():
+    """What was cut before stands whole now, and is counted so."""
+    store = MemoryStore()
+    async with keeper(store, arrival_cap=200) as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="Go"))
+        for number in range(12):
+            await read(turn, number, size=3_000)
+            await turn.request(tools=TOOLS)
+        await turn.add_response("done")
+    async with keeper(store, arrival_cap=0) as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="More"))
+        request = await turn.request(tools=TOOLS)
+        assert request.report().tokens <= 8_000
+        assert len(str(request.to_openai_chat()["messages"])) < 16_000
+
+
+async def test_a_recall_that_fails_ends_no_turn(monkeypatch):
+    """Where no process can be started, say; the model is told."""
+
+    async def nothing(*_args, **_fields):
+        raise FileNotFoundError("no interpreter")
+
+    monkeypatch.setattr(recall_module.asyncio, "create_subprocess_exec", nothing)
+    async with keeper(MemoryStore(), recall=True) as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="Go"))
+        await turn.request(tools=TOOLS)
+        asked = ToolCall(tool_call_id="r", name="recall", arguments={"pattern": "a.c"})
+        await turn.add_response([asked])
+        assert turn.open_calls == []
+        assert "could not be read back" in str((await turn.request(tools=TOOLS)).to_openai_chat())
+
+
+async def test_a_step_whose_future_was_cancelled_is_skipped():
+    """Only a cancellation of the run itself ends it."""
+
+    class Waits:
+        async def plan(self, view):
+            future = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+
+    async with keeper(MemoryStore(), [Waits()], trigger=0.3) as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="Go"))
+        for number in range(5):
+            await read(turn, number)
+        assert (await turn.request(tools=TOOLS)).report().tokens <= 8_000
+
+
+def test_rules_as_an_object_know_their_preset():
+    """What is set beside it goes before it."""
+    assert ContextRules(max_tokens=10_000, preset="cheap").cap() == 250
+    assert ContextRules(max_tokens=10_000, preset="cheap", arrival_cap=7).cap() == 7
+    with pytest.raises(ValueError, match="reserve must be less"):
+        ContextRules(max_tokens=100, reserve=100)
+    with pytest.raises(ConfigError, match="need a limit"):
+        Keeper(store=MemoryStore(), optimizers=[Slowly()])
