@@ -1,6 +1,7 @@
 """What happens beside a rewrite: items that are added, calls that run, tools and caps that change."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -149,3 +150,28 @@ def test_rules_as_an_object_know_their_preset():
         ContextRules(max_tokens=100, reserve=100)
     with pytest.raises(ConfigError, match="need a limit"):
         Keeper(store=MemoryStore(), optimizers=[Slowly()])
+
+
+@pytest.mark.parametrize(
+    ("state", "kept"),
+    [
+        ({"lines": ["[" * 500, "{" * 500, "NaN"]}, True),
+        ([[1, 2]] * 500, True),
+        ({"a": (1, 2)}, False),
+        (json.loads("[" * 95 + "]" * 95), False),
+    ],
+)
+async def test_brackets_in_texts_are_no_depth(state, kept):
+    """What a step remembers may hold any text, but not be nested without end."""
+
+    class Remembers(Slowly):
+        async def plan(self, view):
+            self.go.set()
+            return Plan((await super().plan(view)).edits, state)
+
+    async with keeper(MemoryStore(), [Remembers()], trigger=0.5) as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="Go"))
+        for number in range(5):
+            await read(turn, number)
+        await turn.request(tools=TOOLS)
+        assert (turn.context.memory.get("remembers") == state) == kept

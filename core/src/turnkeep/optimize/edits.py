@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
-from turnkeep.codec import decode_object, encode_event, encode_object
+from turnkeep.codec import MAX_DEPTH, encode_event
 from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult
 from turnkeep.context import Entry
 from turnkeep.errors import ContentError
@@ -96,9 +97,30 @@ def with_content(item: Item, content: Any) -> Item:
 def check_json(value: Any, what: str) -> None:
     """Raise BadEdit for a value of a stranger's plan that cannot be stored as JSON."""
     try:
-        decode_object(encode_object({"it": value}, what), session_id="", what=what)
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text.encode()
+        # As it would come back: not with a list for a tuple, nor a text for another key.
+        same = json.loads(text) == value
+        same = same and not (isinstance(value, dict | list) and _too_deep(value))
     except Exception as error:
         raise BadEdit(f"{what} is not JSON") from error
+    if not same:
+        raise BadEdit(f"{what} is not JSON")
+
+
+def _too_deep(value: Any) -> bool:
+    """Say whether a JSON value is nested more deeply than can be stored."""
+    level = [value]
+    for _ in range(MAX_DEPTH - 10):  # it stands within a checkpoint
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _check_item(item: Item, name: str) -> None:
