@@ -10,7 +10,7 @@ import pytest
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-from broken import BROKEN  # noqa: E402  # a folder put on the path above
+from broken_optimizers import BROKEN  # noqa: E402  # a folder put on the path above
 
 QUICK = ("Sound", "MakesOrphans")
 """Looked at in `make test`; the others are for `make prove`."""
@@ -20,7 +20,7 @@ def outcomes(name, report):
     """Run the suite on an optimizer; gives the names of its tests by outcome."""
     program = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not prove"]
     done = subprocess.run(
-        [*program, f"--junitxml={report}", f"{HERE / 'suites.py'}::Test{name}"],
+        [*program, f"--junitxml={report}", f"{HERE / 'broken_suites.py'}::Test{name}"],
         cwd=HERE.parent.parent,
         capture_output=True,
         text=True,

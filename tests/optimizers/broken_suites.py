@@ -8,7 +8,7 @@ from hypothesis import Phase, settings
 from turnkeep.testing.optimizers import OptimizerConformance
 
 sys.path.insert(0, str(Path(__file__).parent))
-from broken import BROKEN
+from broken_optimizers import BROKEN
 
 pytest_plugins = ["turnkeep.testing.plugin"]
 
