@@ -52,9 +52,9 @@ if TYPE_CHECKING:
     from turnkeep.manager import SessionManager as SessionManager
     from turnkeep.session import BaseSessionManager as BaseSessionManager
     from turnkeep.session import Session as Session
+    from turnkeep.step import Step as Step
     from turnkeep.store import Capability as Capability
     from turnkeep.store import scoped_id as scoped_id
-    from turnkeep.turn import Step as Step
     from turnkeep.turn import Turn as Turn
 
 _HOMES = {
@@ -69,7 +69,8 @@ _HOMES = {
     "manager": "InMemorySessionManager SessionManager",
     "session": "BaseSessionManager Session",
     "store": "Capability scoped_id",
-    "turn": "Step Turn",
+    "step": "Step",
+    "turn": "Turn",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

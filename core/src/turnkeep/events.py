@@ -6,12 +6,14 @@ without gaps) is given by the store and is not part of the stored bytes.
 
 import os
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal, Self, TypeAlias
 
 from pydantic import AwareDatetime, Discriminator, Field, JsonValue, model_validator
 
-from turnkeep.content import Item, Message, Model, Ref, ToolResult, Usage
+from turnkeep.content import ITEM_TYPES, Item, Message, Model, Ref, ToolResult, Usage
+from turnkeep.errors import ContentError
 
 _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 """Hexadecimal digit → the same with the two bits in front that RFC 9562 asks for."""
@@ -41,6 +43,23 @@ def author_of(item: Item) -> str:
         role: str = item.role  # type: ignore[union-attr]  # it is a Message
         return "system" if role == "developer" else role
     return "tool" if kind is ToolResult else "assistant"
+
+
+def runs_of(items: Iterable[Item], author: str | None = None) -> list[tuple[str, list[Item]]]:
+    """Put items together that one author added in a row; `author` is that of all, if given.
+
+    Raises ContentError for what is no item.
+    """
+    runs: list[tuple[str, list[Item]]] = []
+    for item in items:
+        if type(item) not in ITEM_TYPES:
+            raise ContentError(f"{type(item).__name__} is no item of a conversation")
+        name = author or author_of(item)
+        if runs and runs[-1][0] == name:
+            runs[-1][1].append(item)
+        else:
+            runs.append((name, [item]))
+    return runs
 
 
 class Event(Model):

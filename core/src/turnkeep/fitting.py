@@ -12,15 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from turnkeep.blobs import is_large
-from turnkeep.content import Item, ToolCall, ToolDefinition
+from turnkeep.content import Item, Ref, ToolCall, ToolDefinition
 from turnkeep.context import Context, Entry, placed
 from turnkeep.errors import ContextOverflow
-from turnkeep.events import Placed
+from turnkeep.events import Checkpoint, Placed
 from turnkeep.formats import profile_of
 from turnkeep.log import read_event, stream_events
 from turnkeep.optimize.arrival import Arrivals
+from turnkeep.optimize.ask import Ask, Rewrite
 from turnkeep.optimize.checked import Scale
-from turnkeep.optimize.engine import Ask, Course, Engine, Rewrite
+from turnkeep.optimize.course import Course
+from turnkeep.optimize.engine import Engine
 from turnkeep.optimize.recall import DEFINITION, RECALL, Answer, answer, log_entries
 from turnkeep.optimize.rules import ContextRules
 from turnkeep.prepared import PreparedRequest, Weighed
@@ -54,6 +56,8 @@ class Fitting:
         self._scale: Scale | None = None
         self._course = Course()
         self._items: list[Item] | None = None
+        self._base: int | None = None
+        """The base of the context that is followed; None before the first."""
         self._asked: str | None = None
         """The form that was asked for last."""
 
@@ -96,6 +100,27 @@ class Fitting:
         """Give entries as a checkpoint keeps them, large media by reference to their events."""
         return [await self._placed(entry) for entry in entries]
 
+    def checkpoint(
+        self, context: Context, rewrite: Rewrite, contents: list[Placed], execution_id: str
+    ) -> Checkpoint:
+        """Make the event that stands for all of a context from now on."""
+        refs = {Ref(placed.seq, placed.index) for placed in contents}
+        return Checkpoint(
+            execution_id=execution_id,
+            author="system",
+            contents=contents,
+            decisions=[each for ref, each in context.decisions.items() if ref in refs],
+            previous=context.base,
+            report=rewrite.report,
+            memory=rewrite.memory,
+        )
+
+    def notes(self) -> dict[str, Any]:
+        """Give what the next turn begins with, as JSON: how long no try is to be made again."""
+        if self._base is None or not self._course.waits:
+            return {}
+        return {"waits": [self._base, round(self._course.waits)]}
+
     async def _placed(self, entry: Entry) -> Placed:
         content = getattr(entry.item, "content", None)
         original = None
@@ -119,11 +144,13 @@ class Fitting:
         profile: str,
         idle: float,
         factor: float,
+        notes: Mapping[str, Any],
     ) -> Rewrite | None:
         """Give the context rewritten if it is time to.
 
         `idle` are the seconds since the last request, `factor` how many of the provider's tokens
-        one of ours is. Raises ContextOverflow where the request cannot be made to fit.
+        one of ours is, `notes` what an earlier turn has left. Raises ContextOverflow where the
+        request cannot be made to fit.
         """
         limit = self.rules.limit
         if limit is None:
@@ -135,7 +162,10 @@ class Fitting:
             self._items = None
         self._scale = scale
         if context.items is not self._items:
+            carried = self._course.waits if self._base == context.base else _carried(notes, context)
             self._course, self._items = Course(context.stable, context.memory), context.items
+            self._course.waits = max(self._course.waits, carried)
+            self._base = context.base
             scale.forget(context.items)
         self._course.follow(context.items, scale, self._engine.saw)
         name, model = self.rules.prices, prepared.request.model_id or ""
@@ -206,6 +236,14 @@ def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
         "steps": [*first["steps"], *second["steps"]],
         "seconds": first["seconds"] + second["seconds"],
     }
+
+
+def _carried(notes: Mapping[str, Any], context: Context) -> float:
+    """Read how long no try is to be made again, of a turn before this one."""
+    match notes.get("waits"):
+        case [int(base), int(waits)] if base == context.base:
+            return float(waits)
+    return 0.0
 
 
 def _own(limit: int, weighed: Weighed, factor: float) -> int:

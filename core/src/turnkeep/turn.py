@@ -10,26 +10,26 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+from pydantic import JsonValue
+
+from turnkeep.approvals import calls_of, closing, decision_on, open_call
 from turnkeep.codec import decode_object, encode_object
 from turnkeep.content import (
-    ITEM_TYPES,
     Item,
-    Message,
     ToolCall,
     ToolDefinition,
-    ToolResult,
-    message_text,
 )
 from turnkeep.context import Context, Entry, placed
 from turnkeep.errors import ContentError, PendingApproval, StoreUnavailable
-from turnkeep.events import Checkpoint, Decision, Event, author_of, new_id, utc_now
+from turnkeep.events import Event, new_id, runs_of, utc_now
 from turnkeep.formats.response import read_response
 from turnkeep.lease import Intent, Lease, TurnRules
 from turnkeep.prepared import PreparedRequest
 from turnkeep.results import rejection_of, result_of
 from turnkeep.sizing import Undo
+from turnkeep.step import Step, gated, is_call_of
 from turnkeep.store import Head, SessionStore, Ttl, check_id
 from turnkeep.tokens.counter import TokenCounter
 from turnkeep.tokens.learned import Learned
@@ -37,35 +37,9 @@ from turnkeep.weighing import Weighing
 
 if TYPE_CHECKING:
     from turnkeep.fitting import Fitting
-    from turnkeep.optimize.engine import Rewrite
+    from turnkeep.optimize.ask import Rewrite
 
 _logger = logging.getLogger("turnkeep")
-
-INTERRUPTED: Final = "interrupted, outcome unknown"
-"""The result of a call that was open when another turn began."""
-
-
-class Step(NamedTuple):
-    """One answer of the model, as stored."""
-
-    event: Event
-    tool_calls: list[ToolCall]
-    """Calls to run now."""
-    pending: list[ToolCall]
-    """Calls that may not run before a decision."""
-    answered: Sequence[ToolCall] = ()
-    """Calls that the turn has answered itself: what they asked to read back is in the context."""
-
-    @property
-    def done(self) -> bool:
-        """Whether this was the final answer."""
-        return not (self.tool_calls or self.pending or self.answered)
-
-    @property
-    def text(self) -> str:
-        """The text of the answer."""
-        messages = [item for item in self.event.content if isinstance(item, Message)]
-        return "\n".join(message_text(message) for message in messages)
 
 
 class Turn:
@@ -127,12 +101,12 @@ class Turn:
         Those of an earlier turn were interrupted, approved ones too: whether their tool has run is
         unknown, so only one that does no harm when it runs twice may run again.
         """
-        return _calls(self.context.open_calls())
+        return calls_of(self.context.open_calls())
 
     @property
     def pending(self) -> list[ToolCall]:
         """Open calls that wait for a decision."""
-        return _calls(self.context.pending())
+        return calls_of(self.context.pending())
 
     async def __aenter__(self) -> Self:
         await self._lease.load()
@@ -154,22 +128,22 @@ class Turn:
         result. Raises SessionBusy and PendingApproval before anything is spent, SessionConflict if
         this turn was taken over, ContentError for what is not JSON.
         """
-        runs: list[tuple[str, list[Item]]] = []
-        for item in items:
-            if type(item) not in ITEM_TYPES:
-                raise ContentError(f"{type(item).__name__} is no item of a conversation")
-            name = author or author_of(item)
-            if runs and runs[-1][0] == name:
-                runs[-1][1].append(item)
-            else:
-                runs.append((name, [item]))
+        runs = runs_of(items, author)
         if not runs:
             return []
 
         def build() -> list[Event]:
             now = utc_now()
             made = [self._event(name, run, timestamp=now) for name, run in runs]
-            return [*self._closing_of_calls(items), *made]
+            closed = closing(
+                self.context,
+                items,
+                session_id=self.session_id,
+                execution_id=self.execution_id,
+                on_pending=self._on_pending,
+                loaded_seq=self._lease.loaded_seq,
+            )
+            return [*closed, *made]
 
         events = await self._lease.write(Intent(("add", runs), build, restarts=True))
         return events[-len(runs) :]
@@ -192,7 +166,7 @@ class Turn:
         partial = partial or parsed.partial
         own = None if self._fitting is None else self._fitting.recall
         items = [
-            item if own and _named(item, own) else _gated(item, needs_approval)
+            item if own and is_call_of(item, own) else gated(item, needs_approval)
             for item in parsed.items
         ]
         calls = [item for item in items if isinstance(item, ToolCall) and not partial]
@@ -221,7 +195,7 @@ class Turn:
         self._prepared = None
         if undo is not None:
             self._weighing.teach(prepared)
-        answered = [call for call in calls if own and _named(call, own)]
+        answered = [call for call in calls if own and is_call_of(call, own)]
         if answered:
             try:
                 await self._recall()
@@ -249,7 +223,7 @@ class Turn:
         result = result_of(call, value, status)
 
         def build() -> list[Event]:
-            if self._open_call(call) in self.context.pending():
+            if open_call(self.context, call, session_id=self.session_id) in self.context.pending():
                 raise PendingApproval(self.session_id, (call.name,))
             return [self._event("tool", [result])]
 
@@ -271,13 +245,19 @@ class Turn:
         """
 
         def build() -> list[Event]:
-            entry = self._open_call(call)
+            entry = open_call(self.context, call, session_id=self.session_id)
             if entry not in self.context.pending():
                 raise ContentError(
                     f"session {self.session_id!r}: call {call.tool_call_id!r} ({call.name}) waits "
                     "for no decision (any more)"
                 )
-            decision = self._decision(entry, approved=approved, arguments=arguments, reason=reason)
+            decision = decision_on(
+                entry,
+                execution_id=self.execution_id,
+                approved=approved,
+                arguments=arguments,
+                reason=reason,
+            )
             rejected = [] if approved else [self._event("tool", [rejection_of(call, reason)])]
             return [decision, *rejected]
 
@@ -327,19 +307,6 @@ class Turn:
             tools = fitting.with_recall(tools)
             if fitting.recall:
                 await self._recall()
-        async with self._requesting:
-            return await self._request(instructions, list(tools), tool_choice, model_id, profile)
-
-    async def _request(
-        self,
-        instructions: str,
-        tools: Sequence[ToolDefinition | Mapping[str, Any]],
-        tool_choice: Any,
-        model_id: str | None,
-        profile: str | None,
-    ) -> PreparedRequest:
-        fitting = self._fitting
-        self._lease.exposed = True
 
         def prepare() -> PreparedRequest:
             self._follow()
@@ -356,52 +323,54 @@ class Turn:
                 stable=self.context.stable,
             )
 
-        prepared = prepare()
-        if fitting is not None:
-            items, seen = self.context.items, len(self.context.items)
-            rewrite = await fitting.look(
-                prepared,
-                self.context,
-                profile=profile or fitting.profile(model_id, self._last),
-                idle=self._lease.idle(),
-                factor=self._weighing.factor(model_id or ""),
-            )
-            if rewrite is not None and self.context.items is items:
-                await self._rebase(rewrite, seen)
-                self._follow()
-                self._weighing.adopt(rewrite.tally)
-                prepared = prepare()
-                prepared.rewritten = rewrite.report
-        self._last = prepared
-        self._prepared = prepared, self._lease.next_seq - 1
+        async with self._requesting:  # one rewrite at a time
+            self._lease.exposed = True
+            prepared = prepare()
+            if fitting is not None:
+                chosen = profile or fitting.profile(model_id, self._last)
+                if (report := await self._fit(prepared, chosen)) is not None:
+                    prepared = prepare()
+                    prepared.rewritten = report
+            self._last = prepared
+            self._prepared = prepared, self._lease.next_seq - 1
         return prepared
+
+    async def _fit(self, prepared: PreparedRequest, profile: str) -> dict[str, JsonValue] | None:
+        """Rewrite the context if it is time to, and give the report."""
+        assert self._fitting is not None
+        items, seen = self.context.items, len(self.context.items)
+        rewrite = await self._fitting.look(
+            prepared,
+            self.context,
+            profile=profile,
+            idle=self._lease.idle(),
+            factor=self._weighing.factor(prepared.request.model_id or ""),
+            notes=self._lease.notes,
+        )
+        if rewrite is None:
+            return None
+        assert self.context.items is items, "what was handed out is not read anew"
+        await self._rebase(rewrite, seen)
+        self._follow()
+        self._weighing.adopt(rewrite.tally)
+        return rewrite.report
 
     async def _rebase(self, rewrite: Rewrite, seen: int) -> None:
         """Store a rewritten context as a checkpoint, and go on from it.
 
         It was made of the first `seen` items; what was added meanwhile stands behind them.
         """
-        assert self._fitting is not None
-        kept = await self._fitting.placed(rewrite.entries)
+        fitting = self._fitting
+        assert fitting is not None
+        kept = await fitting.placed(rewrite.entries)
         whole: list[Entry] = []
 
         def build() -> list[Event]:
             added = self.context.entries[seen:]
             whole[:] = [*rewrite.entries, *added]
-            contents = [*kept, *map(placed, added)]
-            calls = {entry.ref for entry in whole}
-            decisions = [
-                decision for ref, decision in self.context.decisions.items() if ref in calls
-            ]
             return [
-                Checkpoint(
-                    execution_id=self.execution_id,
-                    author="system",
-                    contents=contents,
-                    decisions=decisions,
-                    previous=self.context.base,
-                    report=rewrite.report,
-                    memory=rewrite.memory,
+                fitting.checkpoint(
+                    self.context, rewrite, [*kept, *map(placed, added)], self.execution_id
                 )
             ]
 
@@ -414,10 +383,8 @@ class Turn:
         """Answer the open calls that ask to read something back, from the session's log."""
         fitting = self._fitting
         assert fitting is not None
-        calls = [call for call in self.open_calls if _named(call, fitting.recall)]
-        if not calls:
-            return
-        for call, found in await fitting.answers(calls):
+        calls = [call for call in self.open_calls if is_call_of(call, fitting.recall)]
+        for call, found in await fitting.answers(calls) if calls else ():
             await self.add_result(call, found.text, status="error" if found.failed else "success")
 
     def _follow(self) -> None:
@@ -425,78 +392,8 @@ class Turn:
 
     def _notes(self) -> dict[str, Any]:
         """Give what the next turn begins with: the old notes if nothing was weighed in this one."""
-        return self._weighing.notes() or self._lease.notes
+        notes = self._weighing.notes() or dict(self._lease.notes)
+        return notes if self._fitting is None else notes | self._fitting.notes()
 
     def _event(self, author: str, content: list[Item], **fields: Any) -> Event:
         return Event.of_items(content, author=author, execution_id=self.execution_id, **fields)
-
-    def _decision(self, entry: Entry, **fields: Any) -> Decision:
-        assert isinstance(entry.item, ToolCall)
-        return Decision(
-            execution_id=self.execution_id,
-            author="user",
-            call=entry.ref,
-            tool_call_id=entry.item.tool_call_id,
-            **fields,
-        )
-
-    def _open_call(self, call: ToolCall) -> Entry:
-        """Find the open call that is meant: this very one, else the latest with its id."""
-        alike = [
-            entry
-            for entry in self.context.open_calls()
-            if isinstance(entry.item, ToolCall) and entry.item.tool_call_id == call.tool_call_id
-        ]
-        if not alike:
-            raise ContentError(
-                f"session {self.session_id!r}: call {call.tool_call_id!r} ({call.name}) is not "
-                "open; it was answered before, or never made"
-            )
-        same = [entry for entry in alike if entry.item is call]
-        return (same or [entry for entry in alike if entry.item == call] or alike)[-1]
-
-    def _closing_of_calls(self, items: Sequence[Item]) -> list[Event]:
-        """Close what an earlier turn left open, if the user speaks now.
-
-        Calls that are answered by these very items are left to them.
-        """
-        if not (opened := self.context.open_calls()):
-            return []
-        answered = {item.tool_call_id for item in items if isinstance(item, ToolResult)}
-        waiting = self.context.pending()
-        if gated := [call for call in _calls(waiting) if call.tool_call_id in answered]:
-            raise PendingApproval(self.session_id, tuple(call.name for call in gated))
-        if not any(isinstance(item, Message) and item.role == "user" for item in items):
-            return []
-        if waiting and self._on_pending == "raise":
-            raise PendingApproval(self.session_id, tuple(call.name for call in _calls(waiting)))
-        reason = "a new input came before a decision"
-        events: list[Event] = [
-            self._decision(entry, approved=False, reason=reason) for entry in waiting
-        ]
-        results: list[Item] = []
-        for entry in opened:
-            call = entry.item
-            if not isinstance(call, ToolCall) or call.tool_call_id in answered:
-                continue
-            if entry in waiting:
-                results.append(rejection_of(call, reason))
-            elif entry.ref.seq <= self._lease.loaded_seq:
-                results.append(result_of(call, INTERRUPTED, "error"))
-        return [*events, self._event("tool", results)] if results else events
-
-
-def _calls(entries: Iterable[Entry]) -> list[ToolCall]:
-    return [entry.item for entry in entries if isinstance(entry.item, ToolCall)]
-
-
-def _named(item: Item, name: str | None) -> bool:
-    return isinstance(item, ToolCall) and item.name == name
-
-
-def _gated(item: Item, needs_approval: Callable[[ToolCall], bool] | Collection[str]) -> Item:
-    if isinstance(item, ToolCall) and (
-        needs_approval(item) if callable(needs_approval) else item.name in needs_approval
-    ):
-        return item.model_copy(update={"needs_approval": True})
-    return item

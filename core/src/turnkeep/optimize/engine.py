@@ -8,152 +8,19 @@ What comes out is stored as a checkpoint before any request is built on it.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple
 
 from pydantic import JsonValue
 
-from turnkeep.content import Item, Message, Reasoning, Ref
+from turnkeep.content import Item
 from turnkeep.context import Entry
-from turnkeep.errors import ContextOverflow
-from turnkeep.formats.profile import side_of
-from turnkeep.optimize import fit
-from turnkeep.optimize.checked import Checked, Scale
-from turnkeep.optimize.economy import LEAST_PROGRESS
-from turnkeep.optimize.edits import BadEdit, apply, check_json
-from turnkeep.optimize.plan import Optimizer, Plan
-from turnkeep.optimize.report import report_of
+from turnkeep.optimize.ask import Ask, Rewrite, Stage
+from turnkeep.optimize.course import Course
 from turnkeep.optimize.rules import ContextRules, Levels
-from turnkeep.optimize.view import Group, View, groups_of
-from turnkeep.prices import PriceRow
-from turnkeep.repair.steps import Repair
-from turnkeep.tally import Tally
+from turnkeep.optimize.run import Run
 
 _logger = logging.getLogger("turnkeep")
-
-AGAIN: Final = 1.1
-"""After a try that gained nothing, the next one waits until the context has grown by a tenth."""
-_ROOM: Final = 0.9
-"""What `fit` leaves of the limit, where it can."""
-_FITS: Final = 6
-"""How often `fit` corrects itself: its pieces are weighed alone, the request as a whole."""
-
-
-class Stage(NamedTuple):
-    """A step of the pipeline, opened."""
-
-    name: str
-    optimizer: Optimizer
-
-
-class Ask(NamedTuple):
-    """A request about to be made: how it is counted, and what is known of it.
-
-    `limit` is in tokens as our counter counts them. `fixed` are those of instructions and tools,
-    `tokens` those of the whole, `repairs` what was repaired of it. `idle` are the seconds since the
-    last request.
-    """
-
-    scale: Scale
-    limit: int
-    fixed: int
-    tokens: int
-    prices: PriceRow
-    repairs: Sequence[Repair] = ()
-    idle: float = 0.0
-
-
-@dataclass
-class StepReport:
-    """What one step did: sizes in tokens, how many edits, or what was wrong with it."""
-
-    name: str
-    before: int
-    after: int
-    edits: int = 0
-    notes: Mapping[str, int | str] = field(default_factory=dict)
-    problem: str | None = None
-    seconds: float = 0.0
-
-
-class Rewrite(NamedTuple):
-    """A context rewritten: what a checkpoint stores."""
-
-    entries: list[Entry]
-    memory: dict[str, JsonValue]
-    report: dict[str, JsonValue]
-    tokens: int
-    tally: Tally
-    """It has followed the items of the entries."""
-
-
-class Course:
-    """What the engine knows of one session between requests, kept up with what is new.
-
-    `prior` is what a call added before the last checkpoint, as that says.
-    """
-
-    def __init__(self, base: int = 0, memory: Mapping[str, JsonValue] | None = None) -> None:
-        self.waits = 0.0
-        """Tokens below which no further try is made: each rewrite is to gain what it was made for,
-        also where the one before did not get down to its target."""
-        self.leading = 0
-        """Tokens of the system messages that stand before all else."""
-        self.thinking = False
-        """Whether the current turn holds reasoning."""
-        self._base = base
-        self._seen = 0
-        self._steps = 0
-        self._grown = 0
-        self._side: str = "input"
-        self._leads = True
-        self._prior = 0.0
-        match (memory or {}).get(ENGINE):
-            case {"growth": float() | int() as growth, "waits": float() | int() as waits}:
-                self._prior, self.waits = float(growth), float(waits)
-
-    def follow(
-        self, items: Sequence[Item], scale: Scale, saw: Sequence[Callable[[Item], None]] = ()
-    ) -> None:
-        """Take in the items that are new; the first `base` are those of a checkpoint.
-
-        Each of them is given to each of `saw`.
-        """
-        for place in range(self._seen, len(items)):
-            item = items[place]
-            for see in saw if place >= self._base else ():
-                see(item)
-            kind = type(item)
-            if kind is Message and item.role in ("system", "developer"):  # type: ignore[union-attr]
-                if self._leads:
-                    self.leading += scale.weigh(item)
-            else:
-                self._leads = False
-            if kind is Message and item.role == "user":  # type: ignore[union-attr]
-                self.thinking = False
-            elif kind is Reasoning and scale.replays(item):  # type: ignore[arg-type]
-                self.thinking = True
-            side = side_of(item)
-            if place >= self._base:
-                self._grown += scale.weigh(item)
-                self._steps += side == "assistant" and self._side != "assistant"
-            self._side = side
-        self._seen = len(items)
-
-    @property
-    def growth(self) -> float:
-        """Tokens that a call adds, on average; what was known before counts as some calls."""
-        known = _PRIOR if self._prior else 0
-        return (self._prior * known + self._grown) / max(known + self._steps, 1)
-
-
-ENGINE: Final = "engine"
-"""The name under which the engine keeps its own notes beside those of the steps."""
-_PRIOR: Final = 8
 
 
 class Engine:
@@ -198,8 +65,26 @@ class Engine:
         reason, levels = self.reason(ask, course)
         if reason is None:
             return None
-        run = _Run(self, ask, course, levels, entries=entries(), memory=memory)
-        return await run.play(reason)
+        return await self.run(entries(), memory, ask, course, levels).play(reason)
+
+    def run(
+        self,
+        entries: Sequence[Entry],
+        memory: Mapping[str, JsonValue],
+        ask: Ask,
+        course: Course,
+        levels: Levels,
+    ) -> Run:
+        """Prepare a rewriting with this pipeline."""
+        return Run(
+            self.stages,
+            ask,
+            course,
+            levels,
+            timeout=self.rules.step_timeout,
+            entries=entries,
+            memory=memory,
+        )
 
 
 def _guarded(stage: Stage) -> Callable[[Item], None]:
@@ -212,233 +97,3 @@ def _guarded(stage: Stage) -> Callable[[Item], None]:
             _logger.debug("step %s failed to see an item", stage.name, exc_info=error)
 
     return see
-
-
-class _Run:
-    """One rewriting of a context."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        ask: Ask,
-        course: Course,
-        levels: Levels,
-        *,
-        entries: Sequence[Entry],
-        memory: Mapping[str, JsonValue],
-    ) -> None:
-        self.engine = engine
-        self.course = course
-        self.levels = levels
-        self.ask = ask
-        self.before = entries
-        self.entries = list(entries)
-        self.memory = dict(memory)
-        self.tokens = ask.tokens
-        self.steps: list[StepReport] = []
-        self._groups: tuple[list[Group], frozenset[Ref], int] | None = None
-        self.standing = min(ask.fixed + course.leading, ask.limit)
-
-    async def play(self, reason: str) -> Rewrite | None:
-        """Rewrite; None where that gains too little."""
-        began = time.perf_counter()
-        ask, course = self.ask, self.course
-        checked = await self._pipeline()
-        if self.tokens > ask.limit:
-            checked = self._fit()
-        saved = ask.tokens - self.tokens
-        least = LEAST_PROGRESS * (ask.limit - self.standing)
-        if self.entries == list(self.before) or (reason != "limit" and saved < least):
-            course.waits = ask.tokens * AGAIN
-            return None
-        waits = float(self.tokens + self.levels.trigger - self.levels.target)
-        if any(step.problem for step in self.steps):
-            waits = max(waits, self.tokens * AGAIN)
-        report = report_of(
-            reason=reason,
-            ask=ask,
-            levels=self.levels,
-            growth=course.growth,
-            steps=self.steps,
-            before=self.before,
-            after=self.entries,
-            tokens=self.tokens,
-            repairs=checked.repairs,
-            seconds=time.perf_counter() - began,
-        )
-        self.memory[ENGINE] = {"growth": round(course.growth, 1), "waits": waits}
-        return Rewrite(self.entries, self.memory, report, self.tokens, checked.tally)
-
-    async def _pipeline(self) -> Checked:
-        """Run the steps; if what they leave breaks a rule, again, checking after each."""
-        start = self.entries, dict(self.memory), self.tokens
-        self._without_reasoning()
-        for stage in self.engine.stages:
-            if self.tokens <= self.levels.target:
-                break
-            await self._step(stage)
-        checked = self._check()
-        if checked.breaks(self.ask.repairs):
-            checked = await self._step_by_step(*start)
-        self.tokens = self.ask.fixed + checked.tokens
-        return checked
-
-    async def _step_by_step(
-        self, entries: list[Entry], memory: dict[str, JsonValue], tokens: int
-    ) -> Checked:
-        """Run the steps again, and discard what the first to break a rule leaves."""
-        self._restore(entries, tokens)
-        self.memory, self.steps = memory, []
-        self._without_reasoning()
-        checked = self._check()
-        for stage in self.engine.stages:
-            if self.tokens <= self.levels.target:
-                break
-            kept = self.entries, dict(self.memory), self.tokens
-            await self._step(stage)
-            if self.entries is kept[0]:
-                continue  # it did nothing
-            after = self._check()
-            if broken := after.breaks(checked.repairs):
-                self._restore(kept[0], kept[2])
-                self.memory = kept[1]
-                step = self.steps[-1]
-                step.after, step.edits = step.before, 0
-                step.problem = f"its result was discarded: {broken}"
-                _logger.warning("context step %s: %s", step.name, step.problem)
-            else:
-                checked = after
-        return checked
-
-    def _check(self) -> Checked:
-        return self.ask.scale.check([entry.item for entry in self.entries])
-
-    def _without_reasoning(self) -> None:
-        """Leave out what was thought before the current turn, and what is bound to what changes.
-
-        No provider wants it back, and what stood before it is about to change.
-        """
-        if not any(type(entry.item) is Reasoning for entry in self.entries):
-            return
-        groups, _, keep = self._grouped()
-        newest = next((group for group in reversed(groups) if group.kind == "step"), None)
-        if newest is not None and self.ask.scale.binds_thinking:
-            keep = max(keep, newest.first)
-        kept = [
-            entry
-            for place, entry in enumerate(self.entries)
-            if place >= keep or type(entry.item) is not Reasoning
-        ]
-        if len(kept) < len(self.entries):
-            self._take(kept)
-
-    async def _step(self, stage: Stage) -> None:
-        step = StepReport(stage.name, self.tokens, self.tokens)
-        self.steps.append(step)
-        began = time.perf_counter()
-        try:
-            async with asyncio.timeout(self.engine.rules.step_timeout):
-                view = self._view(stage.name)
-                plan = await stage.optimizer.plan(view)
-            if plan is not None and plan.edits:
-                self._apply(stage.name, view, plan)
-                step.edits, step.notes = len(plan.edits), plan.notes
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise  # it is this run that is cancelled, not what the step waited for
-            step.problem = "failed: what it waited for was cancelled"
-        except TimeoutError:
-            step.problem = f"took longer than {self.engine.rules.step_timeout:g} s"
-        except BadEdit as error:
-            step.problem = f"its plan was discarded: {error}"
-        except Exception as error:  # a stranger's step: the run goes on without it
-            step.problem = f"failed: {type(error).__name__}"
-            _logger.debug("step %s failed", stage.name, exc_info=error)
-        if step.problem is not None:
-            _logger.warning("context step %s: %s", stage.name, step.problem)
-        step.after = self.tokens
-        step.seconds = round(time.perf_counter() - began, 6)
-
-    def _apply(self, name: str, view: View, plan: Plan) -> None:
-        check_json([plan.state, dict(plan.notes)], "its state")
-        entries = apply(view, plan)
-        before = self.tokens
-        self._take(entries)
-        if self.tokens > before:
-            raise BadEdit("it makes the context larger")
-        if plan.state is not None:
-            self.memory[name] = plan.state
-
-    def _take(self, entries: list[Entry]) -> None:
-        weigh = self.ask.scale.weigh
-        old = sum(weigh(entry.item) for entry in self.entries)
-        self._restore(entries, self.tokens - old + sum(weigh(entry.item) for entry in entries))
-
-    def _restore(self, entries: list[Entry], tokens: int) -> None:
-        self.entries, self.tokens, self._groups = entries, tokens, None
-
-    def _grouped(self) -> tuple[list[Group], frozenset[Ref], int]:
-        if self._groups is None:
-            self._groups = groups_of(self.entries, self.ask.scale.weigh)
-        return self._groups
-
-    def _view(self, name: str) -> View:
-        groups, fixed, turn = self._grouped()
-        return View(
-            entries=tuple(self.entries),
-            groups=tuple(groups),
-            fixed=fixed,
-            tokens=self.tokens,
-            standing=self.standing,
-            limit=self.ask.limit,
-            trigger=self.levels.trigger,
-            target=self.levels.target,
-            turn=turn,
-            idle=self.ask.idle,
-            prices=self.ask.prices,
-            state=self.memory.get(name),
-            deadline=self.engine.rules.step_timeout,
-            weigh=self.ask.scale.weigh,
-            count=self.ask.scale.count,
-        )
-
-    def _fit(self) -> Checked:
-        """Shorten and take out until the whole request fits, as counted in its provider's form."""
-        before, limit = self.tokens, self.ask.limit
-        step = StepReport("fit", before, before)
-        self.steps.append(step)
-        began = time.perf_counter()
-        checked = self._check()
-        # With some room, or the next call would be over the limit again.
-        goal = int(limit * _ROOM)
-        for _ in range(_FITS):
-            total = self.ask.fixed + checked.tokens
-            if total <= limit:
-                break
-            view = self._view("fit")
-            plan = fit.fit(view, total - goal) or fit.fit(view, total - limit)
-            goal = limit
-            if plan is None:
-                break
-            self._take(apply(view, plan))
-            step.edits += len(plan.edits)
-            checked = self._check()
-        self.tokens = self.ask.fixed + checked.tokens
-        step.after, step.seconds = self.tokens, round(time.perf_counter() - began, 6)
-        if self.tokens > limit:
-            raise self._overflow()
-        return checked
-
-    def _overflow(self) -> ContextOverflow:
-        floor: list[tuple[str, int]] = [("instructions and tools", self.ask.fixed)]
-        for group in self._grouped()[0]:
-            entry = self.entries[group.first]
-            what = {
-                "system": "a system message",
-                "input": "a message of the user",
-                "step": "the newest step",
-                "cover": "notes",
-            }[group.kind]
-            floor.append((f"{what} ({entry.ref.seq}.{entry.ref.index})", group.tokens))
-        return ContextOverflow(self.ask.limit, self.tokens, floor)

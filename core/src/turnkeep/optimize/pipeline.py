@@ -9,7 +9,9 @@ from typing import Any, Final, NamedTuple
 from pydantic import BaseModel
 
 from turnkeep.hookspecs import Env, OptimizerSpec
-from turnkeep.optimize.engine import ENGINE, Engine, Stage
+from turnkeep.optimize.ask import Stage
+from turnkeep.optimize.course import ENGINE
+from turnkeep.optimize.engine import Engine
 from turnkeep.optimize.plan import Optimizer
 from turnkeep.optimize.rules import ContextRules
 

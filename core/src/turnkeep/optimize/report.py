@@ -14,7 +14,7 @@ from turnkeep.optimize.reference import mark
 from turnkeep.repair.steps import Repair
 
 if TYPE_CHECKING:
-    from turnkeep.optimize.engine import Ask, StepReport
+    from turnkeep.optimize.ask import Ask, StepReport
     from turnkeep.optimize.rules import Levels
 
 

@@ -11,8 +11,10 @@ from turnkeep.context import Context
 from turnkeep.errors import ContextOverflow
 from turnkeep.hookspecs import Env
 from turnkeep.optimize.arrival import Arrivals
+from turnkeep.optimize.ask import Ask, Rewrite
 from turnkeep.optimize.checked import Scale
-from turnkeep.optimize.engine import Ask, Course, Engine, Rewrite
+from turnkeep.optimize.course import Course
+from turnkeep.optimize.engine import Engine
 from turnkeep.optimize.pipeline import ChosenStep, opened_engine
 from turnkeep.optimize.recall import DEFINITION
 from turnkeep.optimize.rules import ContextRules

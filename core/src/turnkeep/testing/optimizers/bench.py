@@ -9,11 +9,14 @@ from typing import Any, Final
 from turnkeep.content import Item, Model, ToolResult
 from turnkeep.context import Entry
 from turnkeep.optimize import fit
+from turnkeep.optimize.ask import Ask, Rewrite, Stage
 from turnkeep.optimize.checked import Scale
+from turnkeep.optimize.course import Course
 from turnkeep.optimize.edits import apply
-from turnkeep.optimize.engine import Ask, Course, Engine, Rewrite, Stage, _Run
+from turnkeep.optimize.engine import Engine
 from turnkeep.optimize.plan import Cover, Optimizer, Plan, Replace
 from turnkeep.optimize.rules import ContextRules
+from turnkeep.optimize.run import Run
 from turnkeep.optimize.view import View
 from turnkeep.prepared import PreparedRequest
 from turnkeep.prices import price_row
@@ -50,8 +53,8 @@ class Bench:
     def view(self, name: str = "step0") -> View:
         """Give the view that the first step of the pipeline has."""
         run = self._run(self.scene.entries)
-        run._without_reasoning()
-        return run._view(name)
+        run.leave_reasoning_out()
+        return run.view(name)
 
     async def rewrite(self) -> Rewrite | None:
         """Rewrite the context if it is time to. Raises ContextOverflow."""
@@ -69,15 +72,13 @@ class Bench:
             for entry in view.entries_of(group)
         ]
         run = self._run(keep)
-        edits, _ = fit.shrink(run._view("fit"), 10**9)
-        least = apply(run._view("fit"), Plan(edits))
+        edits, _ = fit.shrink(run.view("fit"), 10**9)
+        least = apply(run.view("fit"), Plan(edits))
         return self.ask.fixed + self.scale.check([entry.item for entry in least]).tokens
 
-    def _run(self, entries: Sequence[Entry]) -> _Run:
+    def _run(self, entries: Sequence[Entry]) -> Run:
         _, levels = self.engine.reason(self.ask, self.course)
-        return _Run(
-            self.engine, self.ask, self.course, levels, entries=entries, memory=self.scene.memory
-        )
+        return self.engine.run(entries, self.scene.memory, self.ask, self.course, levels)
 
 
 def prepared(items: Sequence[Item], *, fresh: bool = False) -> PreparedRequest:

@@ -1,0 +1,64 @@
+"""Ask: what the engine is asked about a request, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pydantic import JsonValue
+
+from turnkeep.context import Entry
+from turnkeep.optimize.checked import Scale
+from turnkeep.optimize.plan import Optimizer
+from turnkeep.prices import PriceRow
+from turnkeep.repair.steps import Repair
+from turnkeep.tally import Tally
+
+
+class Stage(NamedTuple):
+    """A step of the pipeline, opened."""
+
+    name: str
+    optimizer: Optimizer
+
+
+class Ask(NamedTuple):
+    """A request about to be made: how it is counted, and what is known of it.
+
+    `limit` is in tokens as our counter counts them. `fixed` are those of instructions and tools,
+    `tokens` those of the whole, `repairs` what was repaired of it. `idle` are the seconds since the
+    last request.
+    """
+
+    scale: Scale
+    limit: int
+    fixed: int
+    tokens: int
+    prices: PriceRow
+    repairs: Sequence[Repair] = ()
+    idle: float = 0.0
+
+
+@dataclass
+class StepReport:
+    """What one step did: sizes in tokens, how many edits, or what was wrong with it."""
+
+    name: str
+    before: int
+    after: int
+    edits: int = 0
+    notes: Mapping[str, int | str] = field(default_factory=dict)
+    problem: str | None = None
+    seconds: float = 0.0
+
+
+class Rewrite(NamedTuple):
+    """A context rewritten: what a checkpoint stores."""
+
+    entries: list[Entry]
+    memory: dict[str, JsonValue]
+    report: dict[str, JsonValue]
+    tokens: int
+    tally: Tally
+    """It has followed the items of the entries."""
