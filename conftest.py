@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,20 +45,6 @@ def transcripts() -> list[Path]:
 @pytest.fixture
 def work() -> Callable[[Callable[[], object]], int]:
     """Give a measure of work that no clock and no neighbour can disturb: the calls made."""
+    from turnkeep.testing.work import calls_made  # where core is not installed, too
 
-    def measure(action: Callable[[], object]) -> int:
-        calls = 0
-
-        def count(_frame: object, event: str, _arg: object) -> None:
-            nonlocal calls
-            calls += event in ("call", "c_call")
-
-        before = sys.getprofile()
-        sys.setprofile(count)
-        try:
-            action()
-        finally:
-            sys.setprofile(before)
-        return calls
-
-    return measure
+    return calls_made

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from turnkeep.cli import main
 
-SNAPSHOTS = Path(__file__).resolve().parent / "snapshots"
+ROOT = Path(__file__).resolve().parent.parent
+SNAPSHOTS = ROOT / "tests" / "snapshots"
 
 
 @pytest.fixture
@@ -38,5 +42,36 @@ def turnkeep(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[object, 
             code = exit_.code
         said = capsys.readouterr()
         return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def suite_outcomes() -> Callable[..., dict[str, set[str]]]:
+    """Give what runs one class of a suite in a pytest of its own, and its tests by outcome.
+
+    Of each test the name without `test_`, in the set "passed", "failed", "skipped" or "error".
+    """
+
+    def run(suite: Path, kind: str, report: Path, *chosen: str) -> dict[str, set[str]]:
+        program = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen]
+        done = subprocess.run(
+            [*program, f"--junitxml={report}", f"{suite}::{kind}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode in {0, 1}, done.stdout + done.stderr
+        found: dict[str, set[str]] = {
+            "passed": set(),
+            "failed": set(),
+            "skipped": set(),
+            "error": set(),
+        }
+        for test in ElementTree.parse(report).iter("testcase"):
+            kinds = {"failure": "failed", "error": "error", "skipped": "skipped"}
+            [how] = [kinds[child.tag] for child in test if child.tag in kinds] or ["passed"]
+            found[how].add(str(test.get("name")).removeprefix("test_"))
+        return found
 
     return run

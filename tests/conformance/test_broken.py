@@ -1,11 +1,9 @@
 """The conformance suite notices defects: each broken store fails exactly the tests beside it."""
 
 import re
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
@@ -15,34 +13,20 @@ from broken import BROKEN, QUICK  # noqa: E402  # a folder put on the path above
 from filed import FILED  # noqa: E402  # as above
 
 
-def outcomes(name, report):
-    """Run the suite on a store; gives the names of its tests by outcome."""
-    program = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    # What a second process shows is asked of the stores in files, and nothing else.
-    chosen = ["-k", "process"] if name in FILED else ["-m", "not prove"]
-    done = subprocess.run(
-        [*program, *chosen, f"--junitxml={report}", f"{HERE / 'suites.py'}::Test{name}"],
-        cwd=HERE.parent.parent,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode in {0, 1}, done.stdout + done.stderr
-    found = {"passed": set(), "failed": set(), "skipped": set(), "error": set()}
-    for test in ElementTree.parse(report).iter("testcase"):
-        kinds = {"failure": "failed", "error": "error", "skipped": "skipped"}
-        [kind] = [kinds[child.tag] for child in test if child.tag in kinds] or ["passed"]
-        found[kind].add(test.get("name").removeprefix("test_"))
-    return found
-
-
 @pytest.fixture(scope="module")
-def found(request, tmp_path_factory):
+def found(request, tmp_path_factory, suite_outcomes):
     """Outcomes of all stores that are looked at; side by side, since expiry is mostly waiting."""
     mine = [item for item in request.session.items if item.path == Path(__file__)]
     names = [item.callspec.params["name"] for item in mine]
     folder = tmp_path_factory.mktemp("reports")
+
+    def outcomes(name):
+        # What a second process shows is asked of the stores in files, and nothing else.
+        chosen = ["-k", "process"] if name in FILED else ["-m", "not prove"]
+        return suite_outcomes(HERE / "suites.py", f"Test{name}", folder / f"{name}.xml", *chosen)
+
     with ThreadPoolExecutor(4) as threads:
-        reports = threads.map(lambda name: outcomes(name, folder / f"{name}.xml"), names)
+        reports = threads.map(outcomes, names)
         return dict(zip(names, reports, strict=True))
 
 

@@ -20,20 +20,11 @@ from turnkeep.replay.recording import Recording
 from turnkeep.replay.report import HEAD, as_json, figures
 from turnkeep.replay.run import replay, total
 from turnkeep.replay.terms import Terms
+from turnkeep.testing.letters import Letters
 
 ROW = PriceRow("row", write=2, read=0.1, output=5, minimum=0, step=1, lifetime=10, lookback=20)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 HOSTILE = "</script><script>document.title='x'</script><!-- <img src=//x> & \u2028 \u202e\u200f \" ' </pre>"
-
-
-class Letters:
-    name = "letters"
-
-    def count_texts(self, texts):
-        return [len(text) for text in texts]
-
-    def exact(self, model):
-        return False
 
 
 class Rewriting:

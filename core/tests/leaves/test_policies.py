@@ -12,20 +12,9 @@ from turnkeep.replay.recording import Recording
 from turnkeep.replay.report import as_json
 from turnkeep.replay.run import replay
 from turnkeep.replay.terms import Terms
+from turnkeep.testing.letters import Letters
 
 ROW = PriceRow("row", write=1.25, read=0.1, output=5, minimum=0, step=1, lifetime=10)
-
-
-class Letters:
-    """Counts characters."""
-
-    name = "letters"
-
-    def count_texts(self, texts):
-        return [len(text) for text in texts]
-
-    def exact(self, model):
-        return True
 
 
 def recording(rounds=30, size=900):
@@ -41,7 +30,7 @@ def recording(rounds=30, size=900):
 
 
 def terms(profile="openai-chat", **fields):
-    return Terms(get_profile(profile), ROW, Letters(), **fields)
+    return Terms(get_profile(profile), ROW, Letters(exact=True), **fields)
 
 
 @pytest.mark.parametrize(

@@ -14,20 +14,9 @@ from turnkeep.replay.recording import Recording
 from turnkeep.replay.report import as_json
 from turnkeep.replay.run import replay, total
 from turnkeep.replay.terms import Terms
+from turnkeep.testing.letters import Letters
 
 FREE = PriceRow("free", write=1, read=0.1, output=5, minimum=0, step=1, lifetime=10, lookback=20)
-
-
-class Letters:
-    """Counts characters, so that tokens can be added up by hand."""
-
-    name = "letters"
-
-    def count_texts(self, texts):
-        return [len(text) for text in texts]
-
-    def exact(self, model):
-        return False
 
 
 def user(text="question"):

@@ -15,19 +15,10 @@ from turnkeep.replay.recording import Recording
 from turnkeep.replay.report import as_json
 from turnkeep.replay.run import replay, total
 from turnkeep.replay.terms import Terms
+from turnkeep.testing.letters import Letters
 
 ROW = PriceRow("row", write=2, read=0.1, output=5, minimum=0, step=1, lifetime=10, lookback=20)
 LONG = "\n".join(f"{number} lines of src/file_{number}.py" for number in range(10_000, 10_400))
-
-
-class Letters:
-    name = "letters"
-
-    def count_texts(self, texts):
-        return [len(text) for text in texts]
-
-    def exact(self, model):
-        return False
 
 
 class Scripted:

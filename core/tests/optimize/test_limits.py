@@ -14,25 +14,16 @@ from turnkeep.optimize.recall import RECALL
 from turnkeep.optimize.reference import references
 from turnkeep.sizing import Size
 from turnkeep.stores.memory import MemoryStore
+from turnkeep.testing.letters import Letters
 
 TOOLS = [{"name": "read", "parameters": {"type": "object"}}]
 
 
-class Letters:
-    """Counts characters, so that sizes can be told by hand."""
-
-    name = "letters"
-
-    def count_texts(self, texts):
-        return [len(text) for text in texts]
-
-    def exact(self, model):
-        return True
-
-
 def keeper(store=None, **context):
     store = MemoryStore() if store is None else store
-    return Keeper(store=store, counter=Letters(), context={"max_tokens": 8_000, **context})
+    return Keeper(
+        store=store, counter=Letters(exact=True), context={"max_tokens": 8_000, **context}
+    )
 
 
 def call(number, **arguments):
@@ -103,7 +94,10 @@ async def test_a_turn_elsewhere_builds_the_same_request():
 
 async def test_without_a_limit_a_context_only_grows():
     """Nothing is shortened, and no tool is added."""
-    async with Keeper(store=MemoryStore(), counter=Letters()) as keep, keep.turn("s") as turn:
+    async with (
+        Keeper(store=MemoryStore(), counter=Letters(exact=True)) as keep,
+        keep.turn("s") as turn,
+    ):
         await turn.add(Message(role="user", content="Read"))
         await read(turn, 0, size=50_000)
         request = await turn.request(tools=TOOLS)
@@ -127,7 +121,7 @@ async def test_a_long_result_is_shortened_as_it_arrives():
 async def test_caps_are_for_each_tool():
     """0 lets a tool's results in whole."""
     context = {"max_tokens": 8_000, "arrival_cap": 100, "arrival_caps": {"read": 0}}
-    keeping = Keeper(store=MemoryStore(), counter=Letters(), context=context)
+    keeping = Keeper(store=MemoryStore(), counter=Letters(exact=True), context=context)
     async with keeping as keep, keep.turn("s") as turn:
         await turn.add(Message(role="user", content="Read"))
         await read(turn, 0, size=5_000)
@@ -258,7 +252,7 @@ async def test_steps_can_be_given_as_objects():
     store = MemoryStore()
     context = {"max_tokens": 8_000}
     async with Keeper(
-        store=store, counter=Letters(), context=context, optimizers=[DropAll()]
+        store=store, counter=Letters(exact=True), context=context, optimizers=[DropAll()]
     ) as keep:
         async with keep.turn("s") as turn:
             await turn.add(Message(role="user", content="Read them all"))

@@ -10,25 +10,14 @@ from turnkeep.optimize import recall as recall_module
 from turnkeep.optimize.plan import Cover, Plan
 from turnkeep.optimize.rules import ContextRules
 from turnkeep.stores.memory import MemoryStore
+from turnkeep.testing.letters import Letters
 
 TOOLS = [{"name": "read"}, {"name": "write"}]
 
 
-class Letters:
-    """Counts characters."""
-
-    name = "letters"
-
-    def count_texts(self, texts):
-        return [len(text) for text in texts]
-
-    def exact(self, model):
-        return True
-
-
 def keeper(store, optimizers=None, **context):
     context = {"max_tokens": 8_000, "recall": False, **context}
-    return Keeper(store=store, counter=Letters(), context=context, optimizers=optimizers)
+    return Keeper(store=store, counter=Letters(exact=True), context=context, optimizers=optimizers)
 
 
 async def read(turn, number, size=900):

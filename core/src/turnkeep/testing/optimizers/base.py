@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeAlias
@@ -132,23 +131,6 @@ def over(
         suppress_health_check=[*settings().suppress_health_check, *checks],
     )
     chosen_settings(given(strategy or scenes(**chosen))(holds))()
-
-
-def calls_made(action: Callable[[], object]) -> int:
-    """Measure work that no clock and no neighbour can disturb: the calls made."""
-    calls = 0
-
-    def count(_frame: object, event: str, _arg: object) -> None:
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        action()
-    finally:
-        sys.setprofile(before)
-    return calls
 
 
 def recorded_scenes(path: Path) -> Iterable[Scene]:

@@ -20,9 +20,10 @@ from turnkeep.optimize.plan import Cover, Edit, Plan, Replace
 from turnkeep.optimize.recall import exchange
 from turnkeep.optimize.reference import references
 from turnkeep.optimize.view import Group, View, is_pinned
-from turnkeep.testing.optimizers.base import Base, calls_made, invariant, over
+from turnkeep.testing.optimizers.base import Base, invariant, over
 from turnkeep.testing.optimizers.bench import Bench, frozen, text_in, told
 from turnkeep.testing.optimizers.scenes import Scene, limited, long_log, numbered
+from turnkeep.testing.work import calls_made
 
 STEPS: Final = (60, 240)
 """Lengths of the sessions by which the growth of work is measured."""

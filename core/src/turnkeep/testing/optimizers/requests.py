@@ -15,9 +15,10 @@ from turnkeep.optimize.plan import Optimizer, Plan
 from turnkeep.optimize.recall import answer, exchange
 from turnkeep.optimize.reference import references
 from turnkeep.optimize.view import View, is_pinned
-from turnkeep.testing.optimizers.base import Base, calls_made, invariant
+from turnkeep.testing.optimizers.base import Base, invariant
 from turnkeep.testing.optimizers.bench import Bench, body_of, frozen, prepared, text_in
 from turnkeep.testing.optimizers.scenes import Scene, limited, long_log, numbered
+from turnkeep.testing.work import calls_made
 from turnkeep.tokens.estimate import EstimateCounter
 
 LATE: Final = 0.01
