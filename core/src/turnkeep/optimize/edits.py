@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, Final
 
-from pydantic import ValidationError
-
-from turnkeep.codec import MAX_DEPTH, encode_event
+from turnkeep.codec import MAX_DEPTH, decode_event, encode_event
 from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult
 from turnkeep.context import Entry
-from turnkeep.errors import ContentError
+from turnkeep.errors import ContentError, CorruptSession
 from turnkeep.events import Event
 from turnkeep.formats.profile import is_blank
 from turnkeep.optimize.plan import Cover, Plan, Replace
 from turnkeep.optimize.view import View
+
+_AT_ONCE: Final = 16
+"""Items that are encoded together; records with more brackets are looked at one by one."""
 
 
 class BadEdit(Exception):
@@ -43,6 +44,10 @@ def apply(view: View, plan: Plan) -> list[Entry]:
         else:
             raise BadEdit(f"{type(edit).__name__} is no edit; there are Replace and Cover")
     _check_sizes(view, covered)
+    _check_items(replaced.values())
+    for place, entry in replaced.items():
+        if view.weigh(entry.item) >= view.weigh(view.entries[place].item):
+            raise BadEdit(f"what it puts in place of {_name(entry.ref)} is not shorter")
     entries: list[Entry] = []
     for group in view.groups:
         cover = covered.get(group.number)
@@ -72,9 +77,6 @@ def _replaced(view: View, edit: Replace) -> Entry:
     new = with_content(item, edit.content)
     if form == "cover":
         raise BadEdit(f"it replaces {name}, which covers others; cover it again instead")
-    _check_item(new, name)
-    if view.weigh(new) >= view.weigh(item):
-        raise BadEdit(f"what it puts in place of {name} is not shorter")
     return Entry(ref, new, "stub")
 
 
@@ -123,13 +125,23 @@ def _too_deep(value: Any) -> bool:
     return True
 
 
-def _check_item(item: Item, name: str) -> None:
-    """Raise BadEdit for an item that could not be stored, or not be read back."""
+def _check_items(entries: Collection[Entry]) -> None:
+    """Raise BadEdit for an item that could not be stored, or would come back as another one."""
+    waiting = list(entries)
+    for start in range(0, len(waiting), _AT_ONCE):
+        part = waiting[start : start + _AT_ONCE]
+        if _is_storable([entry.item for entry in part]):  # mostly nothing is wrong
+            continue
+        bad = next(entry for entry in part if not _is_storable([entry.item]))
+        raise BadEdit(f"what it puts in place of {_name(bad.ref)} is not JSON, or no content")
+
+
+def _is_storable(items: list[Item]) -> bool:
     try:
-        valid = type(item).model_validate(item.__dict__ | (item.__pydantic_extra__ or {}))
-        encode_event(Event.of_items([valid], author="", execution_id=None))
-    except (ValidationError, ContentError) as error:
-        raise BadEdit(f"what it puts in place of {name} is not JSON, or no content") from error
+        record = encode_event(Event.of_items(items, author="", execution_id=None))
+        return decode_event(record, 1, session_id="").content == items
+    except (ContentError, CorruptSession):
+        return False
 
 
 def _blank(piece: Any) -> bool:
