@@ -1,79 +1,39 @@
 """What goes wrong in the life of a session with a limit, case by case, through the public API."""
 
 import asyncio
-import base64
+import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from turnkeep import (
-    ContentError,
-    ImagePart,
-    Keeper,
-    Message,
     PendingApproval,
     Reasoning,
     Ref,
     StoreUnavailable,
-    TextPart,
-    ToolCall,
     ToolResult,
     Usage,
 )
 from turnkeep.errors import ContextOverflow
-from turnkeep.events import Checkpoint, utc_now
+from turnkeep.events import utc_now
 from turnkeep.formats import PROFILE_NAMES, get_profile
-from turnkeep.formats.profile import render_context
-from turnkeep.optimize.compact import fill
-from turnkeep.optimize.plan import Plan, Replace
 from turnkeep.optimize.reference import references
 from turnkeep.stores.memory import MemoryStore
 from turnkeep.testing.faults import FaultyStore
 
-LINE = "The parser reads src/pkg/parser.py and goes on with line {}.\n"
-LONG = "".join(LINE.format(number) for number in range(100))
-PICTURE = base64.b64encode(b"\x89PNG" + bytes(3_000)).decode()
-
-
-def user(text="Go on.", **extra):
-    return Message(role="user", content=text, **extra)
-
-
-def call(number=1, name="read_file", **arguments):
-    return ToolCall(tool_call_id=f"c{number}", name=name, arguments=arguments)
-
-
-def result(number=1, *content, name="read_file", **extra):
-    return ToolResult(tool_call_id=f"c{number}", name=name, content=list(content), **extra)
-
-
-def keeper(limit=2_000, store=None, optimizers=None, **rules):
-    context = {"max_tokens": limit, "arrival_cap": 0, "recall": False, **rules}
-    return Keeper(store=store or MemoryStore(), context=context, optimizers=optimizers, learn=False)
-
-
-async def asked(items, *, profile="openai-chat", limit=2_000, turn_fields=None, **rules):
-    """Keep items in a new session, and ask for its next request; gives both."""
-    async with keeper(limit, **rules) as keep, keep.turn("s") as turn:
-        await turn.add(*items)
-        request = await turn.request(profile=profile, **(turn_fields or {}))
-        body = request.to(profile, cache=False)
-        assert get_profile(profile).check(body) == []
-        assert request.report(profile).expected <= limit
-        return request, body
-
-
-async def checkpoints(keep):
-    return [
-        event for event in (await keep.sessions.get("s")).events if isinstance(event, Checkpoint)
-    ]
-
-
-def steps(count, text=LONG):
-    items = [user("Read all of it.")]
-    for number in range(count):
-        items += [call(number, path=f"src/{number}.py"), result(number, text)]
-    return items
+sys.path.insert(0, str(Path(__file__).parent))
+from limited_sessions import (  # a folder put on the path above
+    LINE,
+    LONG,
+    asked,
+    call,
+    checkpoints,
+    keeper,
+    result,
+    steps,
+    user,
+)
 
 
 @pytest.mark.parametrize("profile", PROFILE_NAMES)
@@ -338,119 +298,6 @@ def openai(asked_for, usage):
     return body
 
 
-@pytest.mark.parametrize("profile", ["openai-chat", "anthropic", "openai-responses"])
-@pytest.mark.parametrize("words", [[], ["What it shows:"]], ids=["pictures only", "with words"])
-async def test_results_of_pictures_fit(profile, words):
-    """A picture that does not fit gives way to a line that says so and how it is read back."""
-    picture = ImagePart(data=PICTURE, media_type="image/png")
-    items = [user()]
-    for number in range(8):
-        items += [call(number), result(number, *words, picture)]
-    request, body = await asked(items, profile=profile, limit=1_500, optimizers=[])
-    assert request.rewritten is not None
-    assert "1 pictures or files" in str(body)
-
-
-@pytest.mark.parametrize("profile", PROFILE_NAMES)
-async def test_messages_of_pictures_fit(profile):
-    """Old messages of the user that are pictures alone give way, too."""
-    picture = ImagePart(data=PICTURE, media_type="image/png")
-    items = []
-    for _ in range(8):
-        items += [
-            Message(role="user", content=[picture]),
-            Message(role="assistant", content="I see."),
-        ]
-    await asked([*items, user()], profile=profile, limit=1_500, optimizers=[])
-
-
-async def test_a_result_of_ten_megabytes_fits():
-    """It is shortened to its ends, whatever step is asked first."""
-    request, _ = await asked([user(), call(), result(1, "0123456789 abcdef\n" * 600_000)])
-    assert len(request.items[-1].content[0]) < 20_000
-
-
-async def test_what_is_shorter_than_its_stub_stays():
-    """Small results are left alone, or go with their step."""
-    request, _ = await asked(steps(60, "ok " * 3), limit=1_000)
-    for item in request.items:
-        assert not isinstance(item, ToolResult) or item.content == ["ok " * 3]
-
-
-class Stating:
-    def __init__(self, state=None, content="short #1.0"):
-        self.state, self.content = state, content
-
-    async def plan(self, view):
-        entry = next(each for each in view.entries if isinstance(each.item, ToolResult))
-        return Plan([Replace(entry, [self.content])], self.state)
-
-
-@pytest.mark.parametrize(
-    "state",
-    [object(), {"a": {1, 2}}, float("nan"), "\ud800"],
-    ids=["object", "set", "nan", "surrogate"],
-)
-async def test_a_state_that_is_not_json_discards_the_plan(state):
-    """What cannot be stored is the step's fault and named in the report; the session goes on."""
-    request, _ = await asked(steps(5), optimizers=[Stating(state)])
-    assert "discarded" in str(request.rewritten["steps"])
-
-
-@pytest.mark.parametrize(
-    "content",
-    [object(), "\ud800 half", float("inf"), b"bytes"],
-    ids=["object", "surrogate", "infinite", "bytes"],
-)
-async def test_a_content_that_is_not_json_discards_the_plan(content):
-    """The same for what a plan would put in an item's place."""
-    request, _ = await asked(steps(5), optimizers=[Stating(content=content)])
-    assert "discarded" in str(request.rewritten["steps"])
-
-
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{missing}",
-        "{path.__class__}",
-        "{path[0]}",
-        "{0}",
-        "{}",
-        "{path!r:>10}",
-        "{path:>1000000000}",
-        "{path!s}",
-    ],
-)
-async def test_a_template_that_reaches_too_far_is_passed_over(template):
-    """Only plain names of arguments are filled in; the result keeps its ends instead."""
-    request, body = await asked(
-        steps(12), limit=6_000, compact={"keep_recent": 1, "rules": {"read_file": template}}
-    )
-    assert "class" not in str(body["messages"]).replace("src", "")
-    assert fill(template, {"path": "a"}) is None
-
-
-@pytest.mark.parametrize("template", ["{", "}", "{path", "{path!x}", "a{b}c}"])
-async def test_a_template_that_is_broken_is_no_failure(template):
-    """The step goes on without it."""
-    request, _ = await asked(
-        steps(12), limit=6_000, compact={"keep_recent": 1, "rules": {"read_file": template}}
-    )
-    assert "failed" not in str(request.rewritten["steps"])
-
-
-async def test_a_huge_argument_in_a_template_is_cut():
-    """What an argument brings along is one short line."""
-    items = [user()]
-    for number in range(12):
-        items += [call(number, path="x\n" * 50_000), result(number, LONG)]
-    request, _ = await asked(
-        items, limit=8_000, compact={"keep_recent": 1, "rules": {"read_file": "Was {path}"}}
-    )
-    stubs = [i for i in request.items if isinstance(i, ToolResult) and "Was x" in i.content[0]]
-    assert all(len(item.content[0]) < 300 and "\n" not in item.content[0] for item in stubs)
-
-
 @pytest.mark.parametrize("profile", PROFILE_NAMES)
 async def test_an_empty_history_is_a_request(profile):
     """Nothing was said yet, and nothing is rewritten."""
@@ -478,54 +325,6 @@ async def test_what_was_recalled_is_not_stubbed_again_at_once():
         assert rewrites <= 14
 
 
-async def test_half_a_surrogate_pair_is_refused_before():
-    """It never gets into a session, so no rewrite meets it."""
-    async with keeper() as keep, keep.turn("s") as turn:
-        await turn.add(user())
-        for bad in (user("\ud800"), result(1, "a\udfff")):
-            with pytest.raises(ContentError):
-                await turn.add(bad)
-        assert turn.context.items == [user()]
-
-
-async def test_a_discarded_step_leaves_the_context_whole():
-    """Nothing of a plan that breaks a rule is left: what was said last is still there."""
-
-    class Beheading:
-        async def plan(self, view):
-            from turnkeep.optimize.plan import Cover
-
-            taken = [group for group in view.groups if group.coverable][:1]
-            return Plan([Cover(group, group) for group in taken])
-
-    items = [user("hi"), Message(role="assistant", content="hello"), user("Now read.")]
-    items += [*steps(4)[1:], Message(role="assistant", content="So."), user("And now?")]
-    request, _ = await asked(items, limit=1_000, optimizers=[Beheading()])
-    assert request.items[-1] == items[-1]
-    system, messages = render_context(get_profile("openai-chat"), list(request.items))
-    assert get_profile("openai-chat").check({"messages": [each.body for each in messages]}) == []
-
-
-async def test_a_picture_that_goes_does_not_take_the_limit_along():
-    """Pictures count more with us than with the provider; what is left is reckoned anew."""
-    picture = ImagePart(data=PICTURE, media_type="image/png")
-    items = [user(), call(1, content=LONG[:400]), result(1, "seen", picture)]
-    async with keeper(400, optimizers=[]) as keep, keep.turn("s") as turn:
-        await turn.add(*items)
-        request = await turn.request(profile="gemini")
-        assert request.report("gemini").expected <= 400
-
-
-async def test_an_item_that_weighs_nothing_can_go():
-    """What the provider does not get at all is no reason for a rewrite to fail."""
-    from turnkeep import Opaque
-
-    foreign = Opaque(provider="gemini", kind="x", data={}, role="user")
-    async with keeper(400, optimizers=[]) as keep, keep.turn("s") as turn:
-        await turn.add(foreign, user("hi"), call(), result(1, LONG), user(LONG[:100]))
-        assert (await turn.request()).report().expected <= 400
-
-
 async def test_what_is_known_of_the_old_context_is_not_noted_for_the_new_one():
     """A turn that ends right behind a checkpoint leaves no counts of what stood before it."""
     store = FaultyStore(MemoryStore())
@@ -538,13 +337,3 @@ async def test_what_is_known_of_the_old_context_is_not_noted_for_the_new_one():
         async with keep.turn("s") as turn:
             assert turn.context.base
             assert (await turn.request()).report().tokens <= 2_000
-
-
-async def test_parts_of_text_and_picture_keep_their_text_as_it_fits():
-    """Of a message with both, the words stay and the picture is named."""
-    picture = ImagePart(data=PICTURE, media_type="image/png")
-    seen = Message(role="user", content=[TextPart(text="The red one."), picture])
-    items = [seen, Message(role="assistant", content="Yes."), user("Go on.")]
-    request, _ = await asked(items, limit=300, optimizers=[])
-    assert "The red one." in str(request.items[0].content)
-    assert "1 pictures or files" in str(request.items[0].content)
