@@ -2,6 +2,7 @@
 
 import base64
 import json
+from pathlib import Path
 
 import pytest
 
@@ -47,7 +48,7 @@ def sent(turnkeep, *args):
     """The requests that a replay would send."""
     code, _, err = turnkeep("replay", *args, "--requests", "out.jsonl")
     assert (code, err) == (0, "")
-    with open("out.jsonl", encoding="utf-8") as file:  # noqa: PTH123
+    with Path("out.jsonl").open(encoding="utf-8") as file:
         return [json.loads(line) for line in file]
 
 

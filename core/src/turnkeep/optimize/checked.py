@@ -59,9 +59,9 @@ class Scale:
         return known[1]
 
     def _weigh(self, item: Item) -> int:
-        if type(item) in (Reasoning, Opaque) and not self.replays(item):  # type: ignore[arg-type]
+        if isinstance(item, Reasoning | Opaque) and not self.replays(item):
             return 0
-        if type(item) in (ToolCall, ToolResult) and self._undeclared(item.name):  # type: ignore[union-attr]
+        if isinstance(item, ToolCall | ToolResult) and self._undeclared(item.name):
             return 0  # repair leaves it out
         return weigh(self.way.profile.render([item]), self.way).tokens
 

@@ -85,12 +85,12 @@ class Compact:
             entry
             for group in recent
             for entry in view.entries_of(group)
-            if type(entry.item) in (ToolCall, ToolResult)
-            and entry.form != "stub"
+            if entry.form != "stub"
             and entry.ref not in view.fixed
+            and isinstance(entry.item, ToolCall | ToolResult)
             and view.weigh(entry.item)  # else it is not sent: its tool is not declared
-            and entry.item.name not in options.keep_tools  # type: ignore[union-attr]  # as above
-            and (entry.item.name != RECALL or group.number < long_ago)  # type: ignore[union-attr]
+            and entry.item.name not in options.keep_tools
+            and (entry.item.name != RECALL or group.number < long_ago)
         ]
         calls = _calls(view)
         for entry in entries:

@@ -52,15 +52,16 @@ class Course:
             item = items[place]
             for see in saw if place >= self._base else ():
                 see(item)
-            kind = type(item)
-            if kind is Message and item.role in ("system", "developer"):  # type: ignore[union-attr]
+            kind = type(item)  # asked for by type: see ITEM_TYPES
+            role = item.role if kind is Message else ""  # type: ignore[union-attr]  # it is one
+            if role in ("system", "developer"):
                 if self._leads:
                     self.leading += scale.weigh(item)
             else:
                 self._leads = False
-            if kind is Message and item.role == "user":  # type: ignore[union-attr]
+            if role == "user":
                 self.thinking = False
-            elif kind is Reasoning and scale.replays(item):  # type: ignore[arg-type]
+            elif kind is Reasoning and scale.replays(item):  # type: ignore[arg-type]  # it is one
                 self.thinking = True
             side = side_of(item)
             if place >= self._base:

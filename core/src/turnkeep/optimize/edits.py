@@ -104,7 +104,7 @@ def check_json(value: Any, what: str) -> None:
         # As it would come back: not with a list for a tuple, nor a text for another key.
         same = json.loads(text) == value
         same = same and not (isinstance(value, dict | list) and _too_deep(value))
-    except Exception as error:
+    except Exception as error:  # whatever a stranger's value raises when it is looked at
         raise BadEdit(f"{what} is not JSON") from error
     if not same:
         raise BadEdit(f"{what} is not JSON")
