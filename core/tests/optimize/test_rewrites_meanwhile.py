@@ -164,3 +164,33 @@ async def test_brackets_in_texts_are_no_depth(state, kept):
             await read(turn, number)
         await turn.request(tools=TOOLS)
         assert (turn.context.memory.get("remembers") == state) == kept
+
+
+async def test_a_try_that_gained_nothing_is_remembered_by_the_next_turn():
+    """It waits until the context has grown by a tenth, whoever goes on."""
+
+    class Nothing:
+        tries = 0
+
+        async def plan(self, view):
+            self.tries += 1
+
+    store, nothing = MemoryStore(), Nothing()
+    async with keeper(store, [nothing], max_tokens=40_000, trigger=0.2) as keep:
+        async with keep.turn("s") as turn:
+            await turn.add(Message(role="user", content="Go"))
+            for number in range(10):
+                await read(turn, number)
+            await turn.request(tools=TOOLS)
+            await turn.add_response("done")
+        assert nothing.tries == 1
+        for _ in range(5):
+            async with keep.turn("s") as turn:
+                await turn.add(Message(role="user", content="And?"))
+                await turn.request(tools=TOOLS)
+                await turn.add_response("no")
+        assert nothing.tries == 1
+        async with keep.turn("s") as turn:
+            await turn.add(Message(role="user", content="x" * 2_000))
+            await turn.request(tools=TOOLS)
+        assert nothing.tries == 2

@@ -1,4 +1,8 @@
-"""View: the context as an optimizer sees it, in groups. Nothing of it can be changed."""
+"""View: the context as an optimizer sees it, in groups.
+
+Its items are those of the live context. They are frozen, but what they hold is not copied: a plan
+says what to change, and changes nothing itself.
+"""
 
 from __future__ import annotations
 
