@@ -59,9 +59,10 @@ class Scale:
         return known[1]
 
     def _weigh(self, item: Item) -> int:
-        if isinstance(item, Reasoning | Opaque) and not self.replays(item):
+        kind = type(item)  # see ITEM_TYPES
+        if kind in (Reasoning, Opaque) and not self.replays(item):  # type: ignore[arg-type]
             return 0
-        if isinstance(item, ToolCall | ToolResult) and self._undeclared(item.name):
+        if kind in (ToolCall, ToolResult) and self._undeclared(item.name):  # type: ignore[union-attr]
             return 0  # repair leaves it out
         return weigh(self.way.profile.render([item]), self.way).tokens
 

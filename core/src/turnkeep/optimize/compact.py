@@ -87,19 +87,19 @@ class Compact:
             for entry in view.entries_of(group)
             if entry.form != "stub"
             and entry.ref not in view.fixed
-            and isinstance(entry.item, ToolCall | ToolResult)
+            and type(entry.item) in (ToolCall, ToolResult)
             and view.weigh(entry.item)  # else it is not sent: its tool is not declared
-            and entry.item.name not in options.keep_tools
-            and (entry.item.name != RECALL or group.number < long_ago)
+            and entry.item.name not in options.keep_tools  # type: ignore[union-attr]
+            and (entry.item.name != RECALL or group.number < long_ago)  # type: ignore[union-attr]
         ]
-        calls = _calls(view)
+        calls = _calls(view) if options.rules else {}
         for entry in entries:
-            if isinstance(entry.item, ToolResult):
+            if type(entry.item) is ToolResult:
                 content = self._result(entry, entry.item, view, calls)
                 if content is not None:
                     yield Replace(entry, content), result_text(entry.item), content[0]
         for entry in entries:
-            if isinstance(entry.item, ToolCall):
+            if type(entry.item) is ToolCall:
                 old, keep = entry.item.arguments, options.argument_head
                 new = strings(old, options.arguments, keep, entry.ref)
                 if new != old:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from typing import Any, Final
+
+from pydantic_core import from_json, to_json
 
 from turnkeep.codec import MAX_DEPTH, decode_event, encode_event
 from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult
@@ -99,21 +100,25 @@ def with_content(item: Item, content: Any) -> Item:
 def check_json(value: Any, what: str) -> None:
     """Raise BadEdit for a value of a stranger's plan that cannot be stored as JSON."""
     try:
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
-        text.encode()
-        # As it would come back: not with a list for a tuple, nor a text for another key.
-        same = json.loads(text) == value
-        same = same and not (isinstance(value, dict | list) and _too_deep(value))
+        text = to_json(value)
+        # As it would come back: not with a list for a tuple, a text for a date, null for NaN.
+        same = from_json(text) == value
+        brackets = text.count(b"[") + text.count(b"{")
+        same = same and (brackets < _DEEPEST or not _too_deep(value))
     except Exception as error:  # whatever a stranger's value raises when it is looked at
         raise BadEdit(f"{what} is not JSON") from error
     if not same:
         raise BadEdit(f"{what} is not JSON")
 
 
+_DEEPEST: Final = MAX_DEPTH - 10
+"""Levels of brackets in what stands within a checkpoint."""
+
+
 def _too_deep(value: Any) -> bool:
     """Say whether a JSON value is nested more deeply than can be stored."""
     level = [value]
-    for _ in range(MAX_DEPTH - 10):  # it stands within a checkpoint
+    for _ in range(_DEEPEST):
         level = [
             inner
             for outer in level

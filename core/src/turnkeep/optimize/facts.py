@@ -89,9 +89,11 @@ class FactReader:
         """
         found: set[str] = set()
         for item in items:
-            if isinstance(item, Message):
-                found |= self._known(message_text(item))
-            elif isinstance(item, ToolCall):
+            kind = type(item)  # see ITEM_TYPES
+            if kind is Message:
+                found |= self._known(message_text(item))  # type: ignore[arg-type]  # it is one
+            elif kind is ToolCall:
+                assert isinstance(item, ToolCall)
                 found |= self._known(item.name)
                 for text in _values(item.arguments):
                     found |= self._known(text)

@@ -33,6 +33,7 @@ _KEPT_LINES: Final = 500
 _PATH: Final = 1.5
 _NUMBER: Final = 0.7
 """What a path and a number count, beside an identifier."""
+_NEVER: Final = (0, 0)
 _FADES: Final = 40.0
 """Groups after which a name counts half of what it did."""
 
@@ -58,7 +59,7 @@ class _Memory:
 
     groups: int
     """How many groups were taken out: the clock by which names fade."""
-    names: dict[str, list[Any]]
+    names: dict[str, tuple[int, int]]
     """Name → in how many groups it came up, and in which last."""
     lines: list[str]
     older: int
@@ -70,14 +71,16 @@ class _Memory:
         match state:
             case {
                 "groups": int(groups),
-                "names": dict(names),
+                "names": list(names),
+                "often": list(often),
+                "last": list(last),
                 "lines": list(lines),
                 "older": older,
             }:
                 kept = {
-                    name: [*each]
-                    for name, each in names.items()
-                    if isinstance(each, list) and list(map(type, each)) == [int, int]
+                    name: (times, group)
+                    for name, times, group in zip(names, often, last, strict=False)
+                    if (type(name), type(times), type(group)) == (str, int, int)
                 }
                 told = [line for line in lines if isinstance(line, str)]
                 return cls(groups, kept, told, older if isinstance(older, int) else 0)
@@ -85,11 +88,13 @@ class _Memory:
 
     def dump(self, ranked: Sequence[str]) -> JsonValue:
         """Give it as JSON, with the best of the names."""
-        kept = set(ranked[:_KEPT_NAMES])
+        kept: list[JsonValue] = [*ranked[:_KEPT_NAMES]]
         cut = max(len(self.lines) - _KEPT_LINES, 0)
         return {
             "groups": self.groups,
-            "names": {name: each for name, each in self.names.items() if name in kept},
+            "names": kept,  # in columns: a list for each name would be read and checked alone
+            "often": [self.names[name][0] for name in ranked[:_KEPT_NAMES]],
+            "last": [self.names[name][1] for name in ranked[:_KEPT_NAMES]],
             "lines": list(self.lines[cut:]),
             "older": self.older + cut,
         }
@@ -162,11 +167,9 @@ class Notes:
 
     def _take(self, memory: _Memory, entries: Sequence[Entry]) -> None:
         memory.groups += 1
-        # In an order of its own: that of a set is another one in each process.
-        for name in sorted(self._reader.said_in(entry.item for entry in entries)):
-            known = memory.names.setdefault(name, [0, 0])
-            known[0] += 1
-            known[1] = memory.groups
+        names = memory.names
+        for name in self._reader.said_in(entry.item for entry in entries):
+            names[name] = names.get(name, _NEVER)[0] + 1, memory.groups
         memory.lines += self._lines(entries)
 
     def _lines(self, entries: Sequence[Entry]) -> Iterator[str]:
@@ -174,7 +177,7 @@ class Notes:
         failed = {
             entry.item.tool_call_id
             for entry in entries
-            if isinstance(entry.item, ToolResult) and entry.item.status == "error"
+            if type(entry.item) is ToolResult and entry.item.status == "error"
         }
         calls = False
         for ref, item, _ in entries:

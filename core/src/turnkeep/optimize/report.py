@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pydantic import JsonValue
 
@@ -88,6 +88,9 @@ def _parting(before: Sequence[Entry], after: Sequence[Entry]) -> int:
     return min(len(before), len(after))
 
 
+_ROLES: Final = {"user": "user", "assistant": "answers"}
+
+
 def _parts(entries: Sequence[Entry], weigh: Callable[[Item], int]) -> dict[str, JsonValue]:
     parts: dict[str, int] = {}
     for entry in entries:
@@ -98,11 +101,11 @@ def _parts(entries: Sequence[Entry], weigh: Callable[[Item], int]) -> dict[str, 
 
 def _part(entry: Entry) -> str:
     item = entry.item
+    kind = type(item)  # see ITEM_TYPES
     if entry.form == "cover":
         return "notes"
-    if isinstance(item, Message):
-        roles = {"user": "user", "assistant": "answers"}
-        return roles.get(item.role, "system")
-    if isinstance(item, ToolCall):
+    if kind is Message:
+        return _ROLES.get(item.role, "system")  # type: ignore[union-attr]  # it is one
+    if kind is ToolCall:
         return "arguments"
-    return "results" if isinstance(item, ToolResult) else "provider data"
+    return "results" if kind is ToolResult else "provider data"

@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from turnkeep.content import Reasoning, Ref
+from turnkeep.content import Reasoning
 from turnkeep.context import Entry
 from turnkeep.errors import ContextOverflow
 from turnkeep.optimize import fit
@@ -22,7 +22,7 @@ from turnkeep.optimize.edits import BadEdit, apply, check_json
 from turnkeep.optimize.plan import Plan
 from turnkeep.optimize.report import report_of
 from turnkeep.optimize.rules import Levels
-from turnkeep.optimize.view import Group, View, groups_of
+from turnkeep.optimize.view import Grouped, View, groups_of, reweighed
 
 _logger = logging.getLogger("turnkeep")
 
@@ -58,7 +58,7 @@ class Run:
         self.memory = dict(memory)
         self.tokens = ask.tokens
         self.steps: list[StepReport] = []
-        self._groups: tuple[list[Group], frozenset[Ref], int] | None = None
+        self._groups: Grouped | None = None
         self.standing = min(ask.fixed + course.leading, ask.limit)
 
     async def play(self, reason: str) -> Rewrite | None:
@@ -193,14 +193,25 @@ class Run:
             self.memory[name] = plan.state
 
     def _take(self, entries: list[Entry]) -> None:
-        weigh = self.ask.scale.weigh
-        old = sum(weigh(entry.item) for entry in self.entries)
-        self._restore(entries, self.tokens - old + sum(weigh(entry.item) for entry in entries))
+        weigh, old = self.ask.scale.weigh, self.entries
+        changed = (
+            [place for place, entry in enumerate(entries) if entry is not old[place]]
+            if len(entries) == len(old)
+            else []
+        )
+        if changed and all(entries[place].form == "stub" for place in changed):
+            # The items are smaller, the groups are the same.
+            gain = sum(weigh(old[place].item) - weigh(entries[place].item) for place in changed)
+            groups = self._groups and reweighed(self._groups, entries, changed, weigh)
+            self._restore(entries, self.tokens - gain, groups)
+            return
+        before = sum(weigh(entry.item) for entry in old)
+        self._restore(entries, self.tokens - before + sum(weigh(entry.item) for entry in entries))
 
-    def _restore(self, entries: list[Entry], tokens: int) -> None:
-        self.entries, self.tokens, self._groups = entries, tokens, None
+    def _restore(self, entries: list[Entry], tokens: int, groups: Grouped | None = None) -> None:
+        self.entries, self.tokens, self._groups = entries, tokens, groups
 
-    def _grouped(self) -> tuple[list[Group], frozenset[Ref], int]:
+    def _grouped(self) -> Grouped:
         if self._groups is None:
             self._groups = groups_of(self.entries, self.ask.scale.weigh)
         return self._groups

@@ -91,10 +91,16 @@ def is_pinned(item: Item) -> bool:
     return bool(extra) and extra.get("pinned") is True
 
 
-def groups_of(
-    entries: Sequence[Entry], weigh: Callable[[Item], int]
-) -> tuple[list[Group], frozenset[Ref], int]:
-    """Cut entries into groups; give them, the entries that are fixed, and where the turn begins."""
+class Grouped(NamedTuple):
+    """Groups, the entries that are fixed, and where the current turn begins."""
+
+    groups: list[Group]
+    fixed: frozenset[Ref]
+    turn: int
+
+
+def groups_of(entries: Sequence[Entry], weigh: Callable[[Item], int]) -> Grouped:
+    """Cut entries into groups."""
     turn = _turn(entries)
     fixed = set(_fixed(entries))
     groups: list[Group] = []
@@ -113,7 +119,26 @@ def groups_of(
                 opened,
             )
         )
-    return groups, frozenset(fixed), turn
+    return Grouped(groups, frozenset(fixed), turn)
+
+
+def reweighed(
+    grouped: Grouped,
+    entries: Sequence[Entry],
+    changed: Sequence[int],
+    weigh: Callable[[Item], int],
+) -> Grouped:
+    """Weigh groups anew in which items were made smaller at these places, in rising order."""
+    groups = list(grouped.groups)
+    number = 0
+    for place in changed:
+        while groups[number].last < place:
+            number += 1
+        group = groups[number]
+        if group is grouped.groups[number]:  # not yet
+            part = entries[group.first : group.last + 1]
+            groups[number] = group._replace(tokens=sum(weigh(entry.item) for entry in part))
+    return grouped._replace(groups=groups)
 
 
 def _turn(entries: Sequence[Entry]) -> int:
