@@ -15,6 +15,7 @@ TRANSCRIPTS = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "
 
 class _Ours:
     examples = 10
+    histories = 500  # of each kind: 2,000 for each invariant in all
 
     def recordings(self):
         return sorted(TRANSCRIPTS.glob("*/*.jsonl"))
@@ -41,6 +42,8 @@ class TestWindow(_Ours, OptimizerConformance):
 
 
 class TestPipeline(_Ours, PipelineConformance):
+    histories = 100
+
     def stages(self):
         return [
             Dedupe(DedupeOptions()),
@@ -50,5 +53,7 @@ class TestPipeline(_Ours, PipelineConformance):
 
 
 class TestFitAlone(_Ours, PipelineConformance):
+    histories = 100
+
     def stages(self):
         return []

@@ -12,7 +12,7 @@ pytest.register_assert_rewrite(
     *(f"{__name__}.{module}" for module in ("base", "plans", "requests", "sessions"))
 )
 
-from turnkeep.testing.optimizers.base import Recorded
+from turnkeep.testing.optimizers.base import Together
 from turnkeep.testing.optimizers.plans import Plans
 from turnkeep.testing.optimizers.requests import Requests
 from turnkeep.testing.optimizers.sessions import Sessions
@@ -20,9 +20,9 @@ from turnkeep.testing.optimizers.sessions import Sessions
 __all__ = ["OptimizerConformance", "PipelineConformance"]
 
 
-class PipelineConformance(Requests, Sessions, Recorded):
+class PipelineConformance(Requests, Sessions, Together):
     """The tests of a pipeline as the engine runs it. Override `stages`."""
 
 
 class OptimizerConformance(Plans, PipelineConformance):
-    """All tests. Override `optimizer`, and `recordings` if you have some."""
+    """All tests. Override `optimizer`, `recordings` and `histories` for a long run."""

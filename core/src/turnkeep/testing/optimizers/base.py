@@ -35,6 +35,8 @@ class Base:
     """How long a plan may take; one that hangs is waited for once, not for each history."""
     examples: ClassVar[int | None] = None
     """Histories for each invariant; None: as many as hypothesis's current profile says."""
+    histories: ClassVar[int] = 0
+    """In the long run, histories that are shown to all invariants together; 0: none."""
     _late: ClassVar[bool] = False
 
     def optimizer(self) -> Optimizer:
@@ -115,18 +117,17 @@ def over(
     action: Callable[[Scene], object],
     *,
     strategy: st.SearchStrategy[Scene] | None = None,
-    most: int | None = None,
+    number: int | None = None,
 ) -> None:
-    """Run an action over generated scenes; `most` bounds how many."""
+    """Run an action over generated scenes: `number` of them, else as many as the kit says."""
 
     def holds(scene: Scene) -> None:
         action(scene)
 
     holds.__name__ = name  # tells the examples that hypothesis keeps from those of others
-    examples = kit.examples or settings().max_examples
     checks = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
     chosen_settings = settings(
-        max_examples=examples if most is None else min(examples, most),
+        max_examples=number or kit.examples or settings().max_examples,
         deadline=None,
         suppress_health_check=[*settings().suppress_health_check, *checks],
     )
@@ -149,24 +150,54 @@ def recorded_scenes(path: Path) -> Iterable[Scene]:
                     yield limited(Scene(form, log, list(log), 1), 0.5 / number)
 
 
-class Recorded(Base):
-    """All invariants over recorded sessions."""
+class Together(Base):
+    """All invariants at once, over recorded sessions and over many generated ones."""
+
+    def checks(self) -> list[Any]:
+        """Give all tests of an invariant."""
+        found = (getattr(type(self), name) for name in dir(type(self)))
+        return [test for test in found if hasattr(test, "check")]
+
+    def test_every_invariant_holds_over_many_sessions(self) -> None:
+        """Each of `histories` generated sessions is made once, and shown to all invariants.
+
+        For each provider's form there are so many more, for the invariants of that form alone.
+        """
+        if not self.histories:
+            pytest.skip("no number of generated sessions: set the attribute `histories`")
+        every = self.checks()
+        alone: dict[str | None, list[Any]] = {form: [] for form in (None, *PROFILE_NAMES)}
+        for test in every:
+            alone[test.chosen.get("profile")].append(test)
+        with asyncio.Runner() as runner:
+            for form, tests in alone.items():
+
+                def show(scene: Scene, tests: Sequence[Any] = tests) -> None:
+                    for test in tests:
+                        runner.run(test.check(self, scene))
+
+                over(
+                    self,
+                    f"together_{form}".replace("-", "_"),
+                    {"profile": form},
+                    show,
+                    number=self.histories,
+                )
 
     def test_every_invariant_holds_over_recorded_sessions(self) -> None:
         """What holds over generated histories holds over the recorded ones, too."""
         paths = list(self.recordings())
         if not paths:
             pytest.skip("no recorded sessions: override the method `recordings`")
-        checks = [
-            test
-            for name in dir(type(self))
-            if hasattr(test := getattr(type(self), name), "check") and not test.chosen.get("sound")
-        ]
         with asyncio.Runner() as runner:
             for path in paths:
                 for scene in recorded_scenes(path):
-                    for test in checks:
+                    for test in self.checks():
                         if test.chosen.get("profile") in (None, scene.profile):
                             runner.run(test.check(self, scene))
 
-    test_every_invariant_holds_over_recorded_sessions.__turnkeep__ = Coverage((), True)  # type: ignore[attr-defined]  # read by the plugin
+    for _long in (
+        test_every_invariant_holds_over_many_sessions,
+        test_every_invariant_holds_over_recorded_sessions,
+    ):
+        _long.__turnkeep__ = Coverage((), True)  # type: ignore[attr-defined]  # read by the plugin

@@ -20,6 +20,7 @@ from turnkeep.optimize.plan import Cover, Edit, Plan, Replace
 from turnkeep.optimize.recall import exchange
 from turnkeep.optimize.reference import references
 from turnkeep.optimize.view import Group, View, is_pinned
+from turnkeep.testing.conformance.base import Coverage
 from turnkeep.testing.optimizers.base import Base, invariant, over
 from turnkeep.testing.optimizers.bench import Bench, frozen, text_in, told
 from turnkeep.testing.optimizers.scenes import Scene, limited, long_log, numbered
@@ -29,8 +30,6 @@ STEPS: Final = (60, 240)
 """Lengths of the sessions by which the growth of work is measured."""
 FACTOR: Final = 1.4
 """By how much the work for each item may rise from the shorter to the longer one."""
-ELSEWHERE: Final = 2_000
-"""Scenes that the other process is asked about at most."""
 
 
 class Plans(Base):
@@ -246,8 +245,19 @@ class Plans(Base):
 
     def test_another_process_gives_the_same_plan(self) -> None:
         """A new interpreter, with other hashes of texts, makes the same plans."""
+        self._same_elsewhere(None)
+
+    def test_another_process_gives_the_same_plans_for_many_sessions(self) -> None:
+        """So it is for `histories` sessions, too."""
+        if not self.histories:
+            pytest.skip("no number of generated sessions: set the attribute `histories`")
+        self._same_elsewhere(self.histories)
+
+    test_another_process_gives_the_same_plans_for_many_sessions.__turnkeep__ = Coverage((), True)  # type: ignore[attr-defined]  # read by the plugin
+
+    def _same_elsewhere(self, number: int | None) -> None:
         asked: list[Scene] = []
-        over(self, "collected", {}, asked.append, most=ELSEWHERE)
+        over(self, "collected", {}, asked.append, number=number)
         with asyncio.Runner() as runner:
             here = [
                 told(runner.run(self.plan(self.optimizer(), Bench(scene).view())))
