@@ -9,6 +9,7 @@ from turnkeep import (
     ContentError,
     ImagePart,
     Message,
+    Opaque,
     TextPart,
     ToolResult,
 )
@@ -16,6 +17,8 @@ from turnkeep.formats import PROFILE_NAMES, get_profile
 from turnkeep.formats.profile import render_context
 from turnkeep.optimize.compact import fill
 from turnkeep.optimize.plan import Plan, Replace
+from turnkeep.testing.optimizers.bench import Bench, prepared
+from turnkeep.testing.optimizers.scenes import Scene, numbered
 
 sys.path.insert(0, str(Path(__file__).parent))
 from limited_sessions import (  # a folder put on the path above
@@ -199,3 +202,32 @@ async def test_parts_of_text_and_picture_keep_their_text_as_it_fits():
     request, _ = await asked(items, limit=300, optimizers=[])
     assert "The red one." in str(request.items[0].content)
     assert "1 pictures or files" in str(request.items[0].content)
+
+
+def _bench(profile, entries, limit):
+    scene = Scene(profile, entries, entries, limit)
+    return Bench(scene), scene
+
+
+async def test_what_is_not_sent_is_no_beginning():
+    """Another provider's own item stands first after `fit`: a text stands in for what went."""
+    said = [Message(role="user", content="hi"), Message(role="assistant", content="hi")]
+    foreign = Opaque(provider="anthropic", kind="search_result", data={}, role="user")
+    items = [*said * 3, said[0], foreign, said[1], said[0]]
+    entries = numbered(items)
+    bench, scene = _bench("openai-chat", entries, 1)
+    for limit in range(bench.floor(), bench.ask.tokens):
+        rewrite = await Bench(scene._replace(limit=limit)).rewrite()
+        kept = scene.items if rewrite is None else [each.item for each in rewrite.entries]
+        assert prepared(kept).report("openai-chat").repairs == []
+
+
+async def test_a_result_without_a_call_is_no_beginning():
+    """Repair leaves it out, so it keeps nothing from being taken out before it."""
+    orphan = ToolResult(tool_call_id="a", name="read_file", content=[])
+    hi = Message(role="user", content="hi")
+    entries = numbered([Message(role="user", content="Earlier steps: #1.0"), orphan, hi])
+    entries[0] = entries[0]._replace(form="cover")
+    bench, scene = _bench("openai-chat", entries, 1)
+    rewrite = await Bench(scene._replace(limit=bench.floor())).rewrite()
+    assert [each.item for each in rewrite.entries][-1] == hi

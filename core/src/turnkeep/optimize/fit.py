@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult, message_text, result_text
 from turnkeep.context import Entry
-from turnkeep.formats.profile import is_blank
+from turnkeep.formats.profile import is_blank, side_of
 from turnkeep.optimize.edits import with_content
 from turnkeep.optimize.plan import Cover, Edit, Plan, Replace
 from turnkeep.optimize.shorten import gap, media_note, strings, to_tokens
@@ -148,7 +148,7 @@ def cover(view: View, excess: int, shrunk: Collection[Ref]) -> list[Cover]:
                 LEAST if entry.ref in shrunk else view.weigh(entry.item)
                 for entry in view.entries_of(group)
             )
-        elif group.kind != "system":
+        elif group.kind != "system" and _is_sent(view, group):
             first = first or group
     covers = [Cover(run[0], run[-1]) for run in runs(chosen)]
     return _with_a_start(view, covers, {group.number for group in chosen}, start)
@@ -157,7 +157,12 @@ def cover(view: View, excess: int, shrunk: Collection[Ref]) -> list[Cover]:
 def _with_a_start(view: View, covers: list[Cover], gone: Collection[int], size: int) -> list[Cover]:
     """Let a text stand for what was taken out where the model's answer would stand first."""
     first = next(
-        (each for each in view.groups if each.number not in gone and each.kind != "system"), None
+        (
+            each
+            for each in view.groups
+            if each.number not in gone and each.kind != "system" and _is_sent(view, each)
+        ),
+        None,
     )
     if not covers or first is None or first.kind != "step" or covers[0].first.number > first.number:
         return covers
@@ -166,3 +171,13 @@ def _with_a_start(view: View, covers: list[Cover], gone: Collection[int], size: 
     if size >= sum(group.tokens for group in taken):
         return covers[1:]  # it would save nothing
     return [Cover(beginning.first, beginning.last, NO_START), *covers[1:]]
+
+
+def _is_sent(view: View, group: Group) -> bool:
+    """Say whether anything of a group reaches the provider.
+
+    What another provider said for itself does not, nor results without a call: repair leaves both
+    out, so they are no beginning.
+    """
+    entries = view.entries_of(group)
+    return any(view.weigh(each.item) and side_of(each.item) != "result" for each in entries)
