@@ -11,6 +11,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from turnkeep.agent import Agent as Agent
+    from turnkeep.agent import AgentResult as AgentResult
+    from turnkeep.agent import BaseTool as BaseTool
+    from turnkeep.agent import ExecutionContext as ExecutionContext
+    from turnkeep.agent import FunctionTool as FunctionTool
+    from turnkeep.agent import LlmRequest as LlmRequest
+    from turnkeep.agent import LlmResponse as LlmResponse
+    from turnkeep.agent import PendingToolCall as PendingToolCall
+    from turnkeep.agent import ToolConfirmation as ToolConfirmation
+    from turnkeep.agent import tool as tool
     from turnkeep.content import FilePart as FilePart
     from turnkeep.content import ImagePart as ImagePart
     from turnkeep.content import Item as Item
@@ -26,7 +36,12 @@ if TYPE_CHECKING:
     from turnkeep.content import Usage as Usage
     from turnkeep.errors import ConfigError as ConfigError
     from turnkeep.errors import ContentError as ContentError
+    from turnkeep.errors import ContextOverflow as ContextOverflow
     from turnkeep.errors import CorruptSession as CorruptSession
+    from turnkeep.errors import ModelError as ModelError
+    from turnkeep.errors import ModelOverflow as ModelOverflow
+    from turnkeep.errors import ModelRefused as ModelRefused
+    from turnkeep.errors import ModelUnavailable as ModelUnavailable
     from turnkeep.errors import PendingApproval as PendingApproval
     from turnkeep.errors import PluginError as PluginError
     from turnkeep.errors import SessionBusy as SessionBusy
@@ -36,6 +51,7 @@ if TYPE_CHECKING:
     from turnkeep.errors import StoreClosed as StoreClosed
     from turnkeep.errors import StoreError as StoreError
     from turnkeep.errors import StoreUnavailable as StoreUnavailable
+    from turnkeep.errors import ToolError as ToolError
     from turnkeep.errors import TurnkeepError as TurnkeepError
     from turnkeep.events import Checkpoint as Checkpoint
     from turnkeep.events import Decision as Decision
@@ -44,33 +60,51 @@ if TYPE_CHECKING:
     from turnkeep.events import Tombstone as Tombstone
     from turnkeep.hookspecs import CounterSpec as CounterSpec
     from turnkeep.hookspecs import Env as Env
+    from turnkeep.hookspecs import ModelSpec as ModelSpec
     from turnkeep.hookspecs import StoreSpec as StoreSpec
     from turnkeep.hookspecs import hookimpl as hookimpl
     from turnkeep.keeper import Keeper as Keeper
     from turnkeep.keeper import open_keeper as open  # noqa: A004, F401  # read as turnkeep.open
     from turnkeep.manager import InMemorySessionManager as InMemorySessionManager
     from turnkeep.manager import SessionManager as SessionManager
+    from turnkeep.model import ModelAnswer as ModelAnswer
+    from turnkeep.model import ModelClient as ModelClient
+    from turnkeep.model import ModelLimits as ModelLimits
+    from turnkeep.model import ModelSettings as ModelSettings
     from turnkeep.session import BaseSessionManager as BaseSessionManager
     from turnkeep.session import Session as Session
     from turnkeep.step import Step as Step
     from turnkeep.store import Capability as Capability
     from turnkeep.store import scoped_id as scoped_id
     from turnkeep.turn import Turn as Turn
+    from turnkeep.tutorial.callbacks import create_optimizer_callback as create_optimizer_callback
+    from turnkeep.tutorial.llm import LlmClient as LlmClient
+    from turnkeep.tutorial.llm import build_messages as build_messages
+    from turnkeep.tutorial.memory import count_tokens as count_tokens
+    from turnkeep.tutorial.models import display_trace as display_trace
+    from turnkeep.tutorial.models import format_trace as format_trace
 
 _HOMES = {
+    "agent": "Agent AgentResult BaseTool ExecutionContext FunctionTool LlmRequest LlmResponse "
+    "PendingToolCall ToolConfirmation tool",
     "content": "FilePart ImagePart Item Message Opaque Reasoning Ref Request TextPart ToolCall "
     "ToolDefinition ToolResult Usage",
-    "errors": "ConfigError ContentError CorruptSession PendingApproval PluginError SessionBusy "
-    "SessionConflict SessionExists SessionNotFound StoreClosed StoreError StoreUnavailable "
-    "TurnkeepError",
+    "errors": "ConfigError ContentError ContextOverflow CorruptSession ModelError ModelOverflow "
+    "ModelRefused ModelUnavailable PendingApproval PluginError SessionBusy SessionConflict "
+    "SessionExists SessionNotFound StoreClosed StoreError StoreUnavailable ToolError TurnkeepError",
     "events": "Checkpoint Decision Event Retract Tombstone",
-    "hookspecs": "CounterSpec Env StoreSpec hookimpl",
+    "hookspecs": "CounterSpec Env ModelSpec StoreSpec hookimpl",
     "keeper": "Keeper open",
     "manager": "InMemorySessionManager SessionManager",
+    "model": "ModelAnswer ModelClient ModelLimits ModelSettings",
     "session": "BaseSessionManager Session",
     "store": "Capability scoped_id",
     "step": "Step",
     "turn": "Turn",
+    "tutorial.callbacks": "create_optimizer_callback",
+    "tutorial.llm": "LlmClient build_messages",
+    "tutorial.memory": "count_tokens",
+    "tutorial.models": "display_trace format_trace",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from turnkeep.model import ModelAnswer
     from turnkeep.store import Head
 
 
@@ -107,6 +108,59 @@ class PendingApproval(TurnkeepError):
         )
         self.session_id = session_id
         self.calls = calls
+
+
+class ModelError(TurnkeepError):
+    """A model gave no answer, and asking again the same way would not help.
+
+    `model` names it; `status` is the HTTP status, if there was one. `partial` holds what a stream
+    had given before it was cut off. The provider's own sentence is in the message, cut to a line.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str | None = None,
+        status: int | None = None,
+        partial: ModelAnswer | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.model = model
+        self.status = status
+        self.partial = partial
+
+
+class ModelUnavailable(ModelError):
+    """It could not be reached, was overloaded, limited our rate or took too long.
+
+    It was asked as often as the client's options allow. Asking again later may help, after
+    `retry_after` seconds if the provider said so.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str | None = None,
+        status: int | None = None,
+        partial: ModelAnswer | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message, model=model, status=status, partial=partial)
+        self.retry_after = retry_after
+
+
+class ModelRefused(ModelError):
+    """The provider refused the request: a key, a right, a parameter or the request's shape."""
+
+
+class ModelOverflow(ModelRefused):
+    """The request is larger than the model's window, as the provider says."""
+
+
+class ToolError(TurnkeepError):
+    """Raised by a tool to tell the model, in its own words, that and why it failed."""
 
 
 class ContextOverflow(TurnkeepError):

@@ -184,6 +184,38 @@ class Fitting:
                 error.limit, error.tokens, error.floor, self._session_id
             ) from None
 
+    async def fit(
+        self, prepared: PreparedRequest, context: Context, *, profile: str
+    ) -> Sequence[Item]:
+        """Give the items of a request that is not the context's, made to fit; nothing is noted.
+
+        What stands in the context as it is keeps its reference; what does not has none that reads
+        anything back. Raises ContextOverflow.
+        """
+        items, limit = prepared.items, self.rules.limit
+        if limit is None:
+            return items
+        weighed = prepared.weighed(profile)
+        own = _own(limit, weighed, 1.0)
+        if weighed.tokens <= own:
+            return items
+        known = {id(entry.item): entry for entry in context.entries}
+        entries = [
+            known.get(id(item)) or Entry(Ref(0, n), item, "whole") for n, item in enumerate(items)
+        ]
+        scale = Scale(weighed.way, prepared.request.instructions)
+        course = Course()
+        course.follow(items, scale)
+        prices = price_row_for(prepared.request.model_id or "", profile)
+        ask = Ask(scale, own, weighed.fixed, weighed.tokens, prices, weighed.repairs)
+        try:
+            rewrite = await Engine(self.rules, []).rewrite(lambda: entries, {}, ask, course)
+        except ContextOverflow as error:
+            raise ContextOverflow(
+                error.limit, error.tokens, error.floor, self._session_id
+            ) from None
+        return items if rewrite is None else [entry.item for entry in rewrite.entries]
+
     async def _fitted(
         self,
         rewrite: Rewrite,

@@ -19,6 +19,7 @@ import pluggy
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from turnkeep.model import ModelClient
     from turnkeep.optimize.plan import Optimizer
     from turnkeep.store import Capability, SessionStore
     from turnkeep.tokens.counter import TokenCounter
@@ -86,6 +87,22 @@ class OptimizerSpec(Generic[O]):
     api: int = API
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec(Generic[O]):
+    """A kind of model client; `open` gives one for one model.
+
+    It gets the model's id as the configuration has it (`[model] id`, "" where there is none: a
+    client may have a model of its own to fall back on), the options, and the environment.
+    Raises ModelError for a model that cannot be opened, such as a file that is not there.
+    """
+
+    name: str
+    summary: str
+    options: type[O]
+    open: Callable[[str, O, Env], AbstractAsyncContextManager[ModelClient]]
+    api: int = API
+
+
 class Hooks:
     """The hooks. Each is optional."""
 
@@ -102,4 +119,9 @@ class Hooks:
     @hookspec
     def request_optimizers(self) -> Iterable[OptimizerSpec[Any]]:
         """Offer steps that make contexts smaller, chosen by `[context] pipeline = ["NAME", …]`."""
+        raise AssertionError("a specification, never called")
+
+    @hookspec
+    def model_clients(self) -> Iterable[ModelSpec[Any]]:
+        """Offer kinds of model clients, chosen by `[model] client = "NAME"`."""
         raise AssertionError("a specification, never called")

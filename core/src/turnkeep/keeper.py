@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from turnkeep.config import Config
     from turnkeep.fitting import Fitting
     from turnkeep.manager import SessionManager
+    from turnkeep.model import ModelClient
     from turnkeep.optimize.engine import Engine
     from turnkeep.optimize.plan import Optimizer
     from turnkeep.optimize.rules import ContextRules
@@ -49,7 +50,8 @@ class Keeper:
     running; `on_pending` "raise" or "reject" where calls wait for approval; `sweep` seconds between
     removals of expired sessions in the background (None: no such task); `learn` whether counts are
     corrected by what providers report; `context` the table `[context]` of the configuration, as
-    rules or as a mapping, whose pipeline may be given as objects: `optimizers`.
+    rules or as a mapping, whose pipeline may be given as objects: `optimizers`; `model` what
+    answers, for those who ask through this keeper: without `max_tokens` its window is the limit.
     """
 
     def __init__(
@@ -65,12 +67,14 @@ class Keeper:
         learn: bool = True,
         context: ContextRules | Mapping[str, Any] | None = None,
         optimizers: Sequence[Optimizer] | None = None,
+        model: ModelClient | None = None,
     ) -> None:
         self._store = store
         if optimizers is not None and context is None:
             raise ConfigError("optimizers need a limit: give context={'max_tokens': ...}, too")
         self._context, self._optimizers = context, optimizers
         self._engine: Engine | None = None
+        self._model = model
         self._learned = Learned() if learn else None
         self._sweep = check_ttl(sweep)
         self._given_counter = counter
@@ -83,8 +87,8 @@ class Keeper:
         self._sessions: SessionManager | None = None
 
     @classmethod
-    def from_config(cls, config: Config) -> Self:
-        """Make a keeper that opens what the configuration names."""
+    def from_config(cls, config: Config, *, model: ModelClient | None = None) -> Self:
+        """Make a keeper that opens what the configuration names; `model` goes before its model."""
         chosen = config.session
         keeper = cls(
             ttl=chosen.ttl,
@@ -93,6 +97,7 @@ class Keeper:
             on_pending=chosen.on_pending,
             sweep=chosen.sweep,
             learn=config.tokens.learn,
+            model=model,
         )
         keeper._config = config
         if config.tokens.learn:
@@ -115,6 +120,17 @@ class Keeper:
         if self._counter is None:
             raise TurnkeepError("the keeper is not open; use it inside `async with`")
         return self._counter
+
+    @property
+    def model(self) -> ModelClient | None:
+        """The model that the configuration names, or that was given; None if none was."""
+        self._open_store()
+        return self._model
+
+    @property
+    def limit(self) -> int | None:
+        """Tokens that a request may have; None where there is no limit."""
+        return None if self._engine is None else self._engine.rules.limit
 
     def turn(
         self,
@@ -157,14 +173,17 @@ class Keeper:
         config = self._config
         if config is not None:
             rules, steps = config.context, list(config.steps)
-        elif self._context is not None:
+        elif self._context is not None or self._model is not None:
             from turnkeep.config.context import chosen_steps, rules_of
 
-            rules = rules_of(self._context)
+            context = self._context or {}
+            rules = rules_of(context)
             given = self._optimizers is not None
-            steps = [] if given else chosen_steps(self._context, rules)
+            steps = [] if given else chosen_steps(context, rules)
         else:
             return
+        if self._model is not None:
+            rules = rules.for_model(self._model.limits)
         if rules.max_tokens is None:
             return
         from turnkeep.optimize.pipeline import opened_engine
@@ -188,6 +207,9 @@ class Keeper:
                 self._store = await self._resources.enter_async_context(opened)
                 counting = opened_counter(config.counter, config.counter_options, env)
                 self._given_counter = await self._resources.enter_async_context(counting)
+                if config.client is not None and self._model is None:
+                    asked = config.client.open(config.model.id, config.client_options, env)
+                    self._model = await self._resources.enter_async_context(asked)
             await self._open_engine(env)
         except BaseException:
             await self._resources.aclose()
@@ -250,12 +272,17 @@ async def _ended(task: asyncio.Task[None]) -> None:
         await task
 
 
-def open_keeper(source: str | os.PathLike[str] | Mapping[str, Any] | None = None) -> Keeper:
+def open_keeper(
+    source: str | os.PathLike[str] | Mapping[str, Any] | None = None,
+    *,
+    model: ModelClient | None = None,
+) -> Keeper:
     """Read the configuration and prepare a keeper; `async with` opens it.
 
     `source` is a path, a mapping with the tables of a `turnkeep.toml`, or None: the file that holds
-    for the current folder. Exported as `turnkeep.open`. Raises ConfigError with every fault found.
+    for the current folder. `model` is asked in place of the one that it names. Exported as
+    `turnkeep.open`. Raises ConfigError with every fault found.
     """
     from turnkeep.config import load_config  # TOML and plugins: not for who gives a store
 
-    return Keeper.from_config(load_config(source))
+    return Keeper.from_config(load_config(source), model=model)

@@ -110,6 +110,8 @@ class Lease:
     ) -> None:
         self._arrival = arrival
         self.context = Context(arrival=arrival)
+        self.events: list[Event] = []
+        """The live events: from the newest checkpoint on."""
         self.state: dict[str, Any] = {}
         self.loaded_seq = 0
         """The last seq that was there before this turn."""
@@ -221,7 +223,7 @@ class Lease:
         if read is None:
             self._log, self._meta, self._busy = None, Meta(), None
             self.context, self.state, self.loaded_seq = Context(arrival=self._arrival), {}, 0
-            self._used = None
+            self.events, self._used = [], None
         else:
             loaded, records = read
             head = loaded.head
@@ -229,15 +231,16 @@ class Lease:
                 raise SessionNotFound(self._session_id)
             meta = Meta.of(head)
             state = decode_object(loaded.state, session_id=self._session_id, what="its state")
-            events = (
+            events = [
                 decode_event(record, seq, session_id=self._session_id)
                 for seq, record in enumerate(records, loaded.first)
-            )
+            ]
             context = Context(events, base=head.base, arrival=self._arrival)
             await self._restore_blobs(context)
             # All at once: a load that is cut off leaves what was there.
             self._log, self._meta = Log(self._store, head), meta
             self.context, self.state, self.loaded_seq = context, state, head.seq
+            self.events = events
             self._used, self._read = head.updated, loaded.now
             self._busy = check_free(head, meta, loaded.now, self._rules.timeout)
         self._phase = "idle"
@@ -320,6 +323,8 @@ class Lease:
         for event in events:
             if isinstance(event, Checkpoint):
                 self.context.base = event.seq or 0
+                self.events = []
+            self.events.append(event)
             self.context.add(event)
         if state is not None:
             self.state = decode_object(state, session_id=self._session_id, what="its state")

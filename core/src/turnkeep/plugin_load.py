@@ -16,7 +16,7 @@ from typing import Any, Final, TextIO, TypeVar
 
 import pluggy
 
-from turnkeep.hookspecs import API, PROJECT, CounterSpec, Hooks, OptimizerSpec, StoreSpec
+from turnkeep.hookspecs import API, PROJECT, CounterSpec, Hooks, ModelSpec, OptimizerSpec, StoreSpec
 from turnkeep.plugin_faults import Refusal, unknown_hook, wrong_api
 
 _logger = logging.getLogger("turnkeep.plugins")
@@ -32,6 +32,8 @@ CORE_KEYS: Final = frozenset(
         "sweep",
         "counter",
         "learn",
+        "client",
+        "id",
         "preset",
         "max_tokens",
         "reserve",
@@ -56,7 +58,7 @@ _MOST: Final = 1000
 """No plugin offers more: a hook that never ends would stop every program."""
 _HOOKS: Final = frozenset(name for name in vars(Hooks) if not name.startswith("_"))
 
-T = TypeVar("T", StoreSpec[Any], CounterSpec[Any], OptimizerSpec[Any])
+T = TypeVar("T", StoreSpec[Any], CounterSpec[Any], OptimizerSpec[Any], ModelSpec[Any])
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Offered:
     stores: tuple[StoreSpec[Any], ...]
     counters: tuple[CounterSpec[Any], ...]
     optimizers: tuple[OptimizerSpec[Any], ...]
+    models: tuple[ModelSpec[Any], ...]
 
 
 def ask(module: object, dist_name: str) -> Offered:
@@ -94,6 +97,7 @@ def ask(module: object, dist_name: str) -> Offered:
         _specs("session_stores", manager.hook.session_stores(), StoreSpec, dist_name),
         _specs("token_counters", manager.hook.token_counters(), CounterSpec, dist_name),
         _specs("request_optimizers", manager.hook.request_optimizers(), OptimizerSpec, dist_name),
+        _specs("model_clients", manager.hook.model_clients(), ModelSpec, dist_name),
     )
 
 

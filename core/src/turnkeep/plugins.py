@@ -12,10 +12,10 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from turnkeep.errors import ConfigError, PluginError
-from turnkeep.hookspecs import PROJECT, CounterSpec, OptimizerSpec, StoreSpec
+from turnkeep.hookspecs import PROJECT, CounterSpec, ModelSpec, OptimizerSpec, StoreSpec
 from turnkeep.plugin_faults import Refusal, canonical, explain
 from turnkeep.plugin_load import CORE_KEYS, Offered, ask, watched
 
@@ -27,12 +27,17 @@ CATALOGUE: Final[Mapping[str, Mapping[str, str]]] = {
     "session store": {"sqlite": "turnkeep-session-sqlite"},
     "token counter": {"tiktoken": "turnkeep-tokens-tiktoken"},
     "context step": {},
+    "model client": {
+        "litellm": "turnkeep-model-litellm",
+        "local": "turnkeep-model-local",
+    },
 }
 """Kind → name in TOML → the distribution to install, for what we publish ourselves."""
 _PREFIX: Final = {
     "session store": "session_",
     "token counter": "tokens_",
     "context step": "memory_",
+    "model client": "model_",
 }
 """Kind → how the entry points of its plugins begin, by convention."""
 
@@ -60,7 +65,8 @@ class Plugin:
         return f"{self.name} of {self.distribution} {self.version}".rstrip()
 
 
-S = TypeVar("S", StoreSpec[Any], CounterSpec[Any], OptimizerSpec[Any])
+S = TypeVar("S", StoreSpec[Any], CounterSpec[Any], OptimizerSpec[Any], ModelSpec[Any])
+AnySpec: TypeAlias = StoreSpec[Any] | CounterSpec[Any] | OptimizerSpec[Any] | ModelSpec[Any]
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,8 @@ class Plugins:
         """Every token counter on offer, likewise."""
         self.optimizers: list[Offer[OptimizerSpec[Any]]] = []
         """Every step for contexts on offer, likewise."""
+        self.models: list[Offer[ModelSpec[Any]]] = []
+        """Every model client on offer."""
         self._warn = warn
         self._strict = is_strict() if strict is None else strict
         self._load()
@@ -102,6 +110,10 @@ class Plugins:
         """Give the names of all steps for contexts, likewise."""
         return {offer.spec.name for offer in self.optimizers} | CATALOGUE["context step"].keys()
 
+    def model_names(self) -> set[str]:
+        """Give the names of all model clients, likewise."""
+        return {offer.spec.name for offer in self.models} | CATALOGUE["model client"].keys()
+
     def store(self, name: str) -> StoreSpec[Any]:
         """Choose a kind of session store by its name, or by `distribution:name`.
 
@@ -117,7 +129,11 @@ class Plugins:
         """Choose a step for contexts, likewise."""
         return self._choose("context step", name, self.optimizers)
 
-    def plugin_of(self, spec: StoreSpec[Any] | CounterSpec[Any] | OptimizerSpec[Any]) -> Plugin:
+    def model(self, name: str) -> ModelSpec[Any]:
+        """Choose a kind of model client, likewise."""
+        return self._choose("model client", name, self.models)
+
+    def plugin_of(self, spec: AnySpec) -> Plugin:
         """Give the plugin that offers a spec."""
         every = (offer for offers in self._kinds().values() for offer in offers)
         return next(offer.plugin for offer in every if offer.spec is spec)
@@ -127,6 +143,7 @@ class Plugins:
             "session store": list(self.stores),
             "token counter": list(self.counters),
             "context step": list(self.optimizers),
+            "model client": list(self.models),
         }
 
     def _load(self) -> None:
@@ -168,6 +185,7 @@ class Plugins:
             "session store": offered.stores,
             "token counter": offered.counters,
             "context step": offered.optimizers,
+            "model client": offered.models,
         }
         for kind, others in self._kinds().items():
             for spec in new[kind]:
@@ -183,6 +201,7 @@ class Plugins:
         self.stores += [Offer(plugin, spec) for spec in offered.stores]
         self.counters += [Offer(plugin, spec) for spec in offered.counters]
         self.optimizers += [Offer(plugin, spec) for spec in offered.optimizers]
+        self.models += [Offer(plugin, spec) for spec in offered.models]
 
     def _tell_clashes(self) -> None:
         """Tell of each name that several plugins offer: none wins it in silence."""
@@ -248,7 +267,7 @@ class Plugins:
     def _unknown(self, kind: str, name: str, offers: Sequence[Offer[S]]) -> str:
         wanted, _, short = name.rpartition(":")
         names = sorted({offer.spec.name for offer in offers})
-        message = f"unknown {kind} {name!r}; installed: {', '.join(names)}."
+        message = f"unknown {kind} {name!r}; installed: {', '.join(names) or 'none'}."
         from_others = [o.plugin.distribution for o in offers if o.spec.name == short]
         broken = [plugin.label for plugin in self.found if plugin.problem is not None]
         if wanted and from_others:

@@ -18,6 +18,7 @@ from turnkeep.approvals import calls_of, closing, decision_on, open_call
 from turnkeep.codec import decode_object, encode_object
 from turnkeep.content import (
     Item,
+    Request,
     ToolCall,
     ToolDefinition,
 )
@@ -77,12 +78,19 @@ class Turn:
         self._prepared: tuple[PreparedRequest, int] | None = None
         """The last request, and the seq of the last event that it holds."""
         self._last: PreparedRequest | None = None
+        self._reshaped = False
+        """Whether what was prepared last is not the context: what is reported of it is not its."""
         self._requesting = asyncio.Lock()
 
     @property
     def context(self) -> Context:
         """The live context: what the next request is made of."""
         return self._lease.context
+
+    @property
+    def events(self) -> Sequence[Event]:
+        """The live events: all of the session's until the first checkpoint, then from it on."""
+        return self._lease.events
 
     @property
     def state(self) -> dict[str, Any]:
@@ -171,11 +179,12 @@ class Turn:
         ]
         calls = [item for item in items if isinstance(item, ToolCall) and not partial]
         prepared, upto = self._prepared or (None, None)
+        reshaped = self._reshaped
         undo: Undo | None = None
 
         def build() -> list[Event]:
             nonlocal undo
-            if parsed.usage is not None:
+            if parsed.usage is not None and not reshaped:
                 self._follow()
                 seq = self._lease.next_seq
                 answer = () if partial else items
@@ -333,6 +342,29 @@ class Turn:
                     prepared.rewritten = report
             self._last = prepared
             self._prepared = prepared, self._lease.next_seq - 1
+            self._reshaped = False
+        return prepared
+
+    async def reshape(self, request: Request, *, profile: str) -> PreparedRequest:
+        """Prepare another request than the context gives, as a program wants it this once.
+
+        It is repaired and made to fit like any other, and not stored: the log stays as it is, and
+        so does what `request` gives next. Raises ContextOverflow where it cannot be made to fit.
+        """
+
+        def prepare(items: Sequence[Item]) -> PreparedRequest:
+            return PreparedRequest(
+                request.model_copy(update={"contents": []}),
+                items,
+                session_id=self.session_id,
+                counter=self._counter,
+            )
+
+        prepared = prepare(request.contents)
+        if self._fitting is not None:
+            fitted = await self._fitting.fit(prepared, self.context, profile=profile)
+            prepared = prepare(fitted)
+        self._reshaped = True
         return prepared
 
     async def _fit(self, prepared: PreparedRequest, profile: str) -> dict[str, JsonValue] | None:

@@ -209,7 +209,7 @@ def test_a_model_that_fails_is_the_plugins_fault(problems):
         ('ttl = "1h"\n', "1: [ttl]: unknown table; 'ttl' belongs to [session]"),
         ("[server]\n", "1: [server]: unknown table; 'server' belongs to [session]"),
         ('[session]\nurl = "x"\n', "2: [session] url: unknown option; 'url' belongs to [session.server]"),
-        ('"a b" = 1\n', "1: ['a b']: unknown table; known: session, tokens, context"),
+        ('"a b" = 1\n', "1: ['a b']: unknown table; known: session, model, tokens, context"),
         ('[session]\non_pending = "rejct"\n', "did you mean 'reject'?"),
     ],
 )  # fmt: skip

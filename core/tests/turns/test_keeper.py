@@ -10,8 +10,10 @@ import turnkeep
 from turnkeep import Keeper, Message, StoreUnavailable, TurnkeepError
 from turnkeep.builtin import NoOptions
 from turnkeep.config import load as config_module
-from turnkeep.hookspecs import CounterSpec, OptimizerSpec, StoreSpec
+from turnkeep.hookspecs import CounterSpec, ModelSpec, OptimizerSpec, StoreSpec
+from turnkeep.model import ModelLimits
 from turnkeep.stores.memory import MemoryStore
+from turnkeep.testing.models import ScriptedModel
 from turnkeep.tokens.estimate import EstimateCounter
 
 
@@ -60,7 +62,7 @@ def opened(monkeypatch):
         return open_it
 
     class Offered:
-        found = stores = counters = optimizers = ()
+        found = stores = counters = optimizers = models = ()
         counter_value = EstimateCounter()
 
         def store(self, name):
@@ -79,7 +81,20 @@ def opened(monkeypatch):
         def store_names(self):
             return {"x"}
 
-        counter_names = optimizer_names = store_names
+        counter_names = optimizer_names = model_names = store_names
+
+        def model(self, name):
+            model = ScriptedModel(
+                model_id=name, limits=ModelLimits(context_window=8_000, max_output=4_000)
+            )
+
+            @asynccontextmanager
+            async def open_it(id_, options, env):
+                async with offering(name, model)(options, env) as opened:
+                    opened.model_id = id_
+                    yield opened
+
+            return ModelSpec(name=name, summary="", options=NoOptions, open=open_it)
 
         def optimizer(self, name):
             return OptimizerSpec(
@@ -105,6 +120,24 @@ async def test_the_steps_of_a_pipeline_are_opened_where_there_is_a_limit(opened)
     async with turnkeep.open({"session": {"store": "x"}, "context": context}):
         assert order == ["open store", "open counter", "open one", "open two"]
     assert order[4:] == ["close two", "close one", "close counter", "close store"]
+
+
+async def test_the_model_is_opened_last_and_its_window_is_the_limit(opened):
+    """Less what it answers with, up to a quarter; steps are opened for it."""
+    order, _ = opened
+    model = {"client": "m", "id": "some-model"}
+    context = {"pipeline": ["one"]}
+    settings = {"session": {"store": "x"}, "model": model, "context": context}
+    async with turnkeep.open(settings) as keep:
+        assert keep.model.model_id == "some-model"
+        assert order == ["open store", "open counter", "open m", "open one"]
+        assert keep._engine.rules.limit == 8_000 - 2_000
+    async with turnkeep.open({**settings, "context": {**context, "max_tokens": 5_000}}) as keep:
+        assert keep._engine.rules.limit == 5_000 - 1_250
+    async with turnkeep.open(
+        {**settings, "context": {"pipeline": ["one"], "max_tokens": 5_000, "reserve": 10}}
+    ) as keep:
+        assert keep._engine.rules.limit == 4_990
 
 
 async def test_a_counter_that_does_not_open_ends_no_run(opened, caplog):

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from turnkeep import __version__
-from turnkeep.cli import check, init, plugins, replay, schema, sessions, tokens
+from turnkeep.cli import chat, check, init, plugins, replay, schema, sessions, tokens
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--debug", action="store_true", help="show a traceback when something fails"
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (sessions, replay, tokens, init, check, schema, plugins):
+    for module in (chat, sessions, replay, tokens, init, check, schema, plugins):
         module.register(commands)
     return parser
 

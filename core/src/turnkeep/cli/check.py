@@ -78,6 +78,7 @@ def _report(config: Config) -> dict[str, Any]:
         "values": values,
         "store": chosen(config.store),
         "counter": chosen(config.counter),
+        "model": None if config.client is None else chosen(config.client),
         "steps": [] if config.context.max_tokens is None else [*map(chosen, _specs(config))],
     }
 
@@ -102,6 +103,11 @@ def _open(config: Config, report: dict[str, Any]) -> list[str]:
             ("store", config.store, config.store_options, report["store"]),
             ("counter", config.counter, config.counter_options, report["counter"]),
             *(
+                [("model client", _of_model(config), config.client_options, report["model"])]
+                if config.client is not None
+                else []
+            ),
+            *(
                 ("context step", step.spec, step.options, said)
                 for step, said in zip(config.steps, report["steps"], strict=False)
             ),
@@ -112,6 +118,15 @@ def _open(config: Config, report: dict[str, Any]) -> list[str]:
         return found
 
     return asyncio.run(each())
+
+
+def _of_model(config: Config) -> Any:
+    """Give the spec of the model client, which opens one model, in the form of the others."""
+    from dataclasses import replace
+    from functools import partial
+
+    assert config.client is not None
+    return replace(config.client, open=partial(config.client.open, config.model.id))
 
 
 async def _opens(spec: Any, options: Any, env: Any, kind: str, said: dict[str, Any]) -> str | None:
@@ -125,6 +140,8 @@ async def _opens(spec: Any, options: Any, env: Any, kind: str, said: dict[str, A
                 said["capabilities"] = sorted(map(str, opened.capabilities))
             elif kind == "counter":
                 said["counts"] = str(opened.name)
+            elif kind == "model client":
+                said["model"] = str(opened.model_id)
     except Exception as error:  # noqa: BLE001  # whatever a plugin raises
         why = explain_open(error, said["distribution"])
         where = f"{said['distribution']} {said['version']}"
@@ -163,6 +180,11 @@ def _show(report: dict[str, Any], *, opened: bool) -> None:
         if durability := said.get("durability"):
             line += f"; durability {durability}: {_DURABLE.get(durability, 'as it says itself')}"
         print(line)
+    if (said := report["model"]) is not None:
+        print(
+            f"model: {printable(said.get('model', ''))} by {said['name']}, of "
+            f"{said['distribution']} {said['version']}"
+        )
     if report["steps"]:
         print("context: " + ", then ".join(step["name"] for step in report["steps"]))
     else:

@@ -55,6 +55,8 @@ def _show(plugins: Plugins) -> None:
         for kind, offers in (
             ("session store", [*plugins.stores]),
             ("token counter", [*plugins.counters]),
+            ("context step", [*plugins.optimizers]),
+            ("model client", [*plugins.models]),
         )
         for offer in offers
     }

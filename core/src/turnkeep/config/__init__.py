@@ -5,6 +5,7 @@ from turnkeep.config.load import Config, Setting, load_config
 from turnkeep.config.options import (
     AsDuration,
     Duration,
+    ModelOptions,
     SessionOptions,
     TokenOptions,
     duration_text,
@@ -16,6 +17,7 @@ __all__ = [
     "AsDuration",
     "Config",
     "Duration",
+    "ModelOptions",
     "SessionOptions",
     "Setting",
     "TokenOptions",

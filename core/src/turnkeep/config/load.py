@@ -14,10 +14,10 @@ from pydantic import BaseModel
 from turnkeep.config.faults import Fault, check_table, keys_of, unknown_tables
 from turnkeep.config.find import FILE_NAME, find_file, read_text
 from turnkeep.config.layers import Layers, from_file, from_mapping, label, without_file
-from turnkeep.config.options import SessionOptions, TokenOptions
+from turnkeep.config.options import ModelOptions, SessionOptions, TokenOptions
 from turnkeep.config.toml_lines import KeyPath
 from turnkeep.errors import ConfigError, PluginError
-from turnkeep.hookspecs import CounterSpec, OptimizerSpec, StoreSpec
+from turnkeep.hookspecs import CounterSpec, ModelSpec, OptimizerSpec, StoreSpec
 from turnkeep.optimize.pipeline import ChosenStep
 from turnkeep.optimize.presets import with_preset
 from turnkeep.optimize.rules import ContextRules, Use
@@ -52,6 +52,10 @@ class Config:
     store_options: BaseModel = field(repr=False)
     counter: CounterSpec[Any]
     counter_options: BaseModel = field(repr=False)
+    model: ModelOptions
+    client: ModelSpec[Any] | None
+    """What opens the model; None: the configuration names none."""
+    client_options: BaseModel | None = field(repr=False)
     context: ContextRules
     steps: tuple[ChosenStep, ...] = field(repr=False)
     plugins: Plugins = field(repr=False)
@@ -67,10 +71,17 @@ class Config:
         return [
             *self._settings(self.session, ("session",), shown=True),
             *self._settings(self.store_options, ("session", self.store.name)),
+            *self._model_settings(),
             *self._settings(self.tokens, ("tokens",), shown=True),
             *self._settings(self.counter_options, ("tokens", self.counter.name)),
             *self._context_settings(),
         ]
+
+    def _model_settings(self) -> list[Setting]:
+        found = self._settings(self.model, ("model",), shown=True)
+        if self.client is None or self.client_options is None:
+            return [each for each in found if each.source != "default"]
+        return [*found, *self._settings(self.client_options, ("model", self.client.name))]
 
     def _context_settings(self) -> list[Setting]:
         """List those of contexts; without a limit nothing of them holds but what is written."""
@@ -147,7 +158,7 @@ def load_config(
     return _Checker(layers, plugins or Plugins()).config(folder, notes)
 
 
-S = TypeVar("S", StoreSpec[Any], CounterSpec[Any], OptimizerSpec[Any])
+S = TypeVar("S", StoreSpec[Any], CounterSpec[Any], OptimizerSpec[Any], ModelSpec[Any])
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -182,17 +193,22 @@ class _Checker:
             "token counter", "tokens", "counter", TokenOptions, plugins.counter,
             plugins.counter_names(), plugins.counters,
         )  # fmt: skip
+        self.model = _Section(
+            "model client", "model", "client", ModelOptions, plugins.model,
+            plugins.model_names(), plugins.models,
+        )  # fmt: skip
 
     def config(self, folder: Path, notes: tuple[str, ...]) -> Config:
         """Check everything; raise all faults together."""
         layers = self.layers
         known = {
             section.name: (*section.model.model_fields, *section.known)
-            for section in (self.session, self.tokens)
+            for section in (self.session, self.model, self.tokens)
         }
         known["context"] = (*ContextRules.model_fields, *self.plugins.optimizer_names())
         unknown_tables(layers.tables, known, self.faults)
         session, store, store_options = self._section(self.session)
+        model, client, client_options = self._section(self.model)
         tokens, counter, counter_options = self._section(self.tokens)
         context, steps = self._context()
         problems = [f"{where}: {what}" for where, what in layers.faults]
@@ -210,10 +226,12 @@ class _Checker:
         assert counter is not None
         assert store_options is not None
         assert counter_options is not None
+        assert model is not None
         assert context is not None
         return Config(
-            session, tokens, store, store_options, counter, counter_options, context,
-            tuple(steps), self.plugins, layers.source, folder, notes, layers=layers,
+            session, tokens, store, store_options, counter, counter_options, model, client,
+            client_options, context, tuple(steps), self.plugins, layers.source, folder, notes,
+            layers=layers,
         )  # fmt: skip
 
     def _context(self) -> tuple[ContextRules | None, list[ChosenStep]]:
@@ -286,12 +304,13 @@ class _Checker:
         beneath = self.layers.below()
         again = _Checker(beneath, self.plugins)
         chosen = {}
-        for section in (self.session, self.tokens):
+        for section in (self.session, self.model, self.tokens):
             table = self.layers.tables.get(section.name)
             chosen[section.name] = (
                 table.get(section.chooser) if isinstance(table, Mapping) else None
             )
         again._section(again.session, chosen["session"])
+        again._section(again.model, chosen["model"])
         again._section(again.tokens, chosen["tokens"])
         return [
             fault.sentence(beneath)

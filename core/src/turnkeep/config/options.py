@@ -97,6 +97,21 @@ class SessionOptions(BaseModel):
     )
 
 
+class ModelOptions(BaseModel):
+    """Which model answers. Without a client a program asks its models itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    client: str | None = Field(
+        default=None, description="what speaks to the model", examples=["litellm"]
+    )
+    id: str = Field(
+        default="",
+        description="the model, as its client names it",
+        examples=["openai/gpt-4o-mini"],
+    )
+
+
 class TokenOptions(BaseModel):
     """How tokens are counted."""
 

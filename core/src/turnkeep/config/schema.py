@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from turnkeep.config.options import SessionOptions, TokenOptions
+from turnkeep.config.options import ModelOptions, SessionOptions, TokenOptions
 from turnkeep.optimize.rules import ContextRules
 from turnkeep.plugins import CATALOGUE, Offer, Plugins
 
@@ -24,6 +24,7 @@ def schema(plugins: Plugins) -> tuple[dict[str, Any], list[str]]:
     made = _Maker()
     tables = {
         "session": made.table(SessionOptions, "store", "session store", plugins.stores),
+        "model": made.table(ModelOptions, "client", "model client", plugins.models),
         "tokens": made.table(TokenOptions, "counter", "token counter", plugins.counters),
         "context": made.table(ContextRules, None, "context step", plugins.optimizers),
     }
@@ -68,7 +69,7 @@ class _Maker:
             | {f"{offer.plugin.distribution}:{offer.spec.name}" for offer in offers}
         )
         properties = made["properties"]
-        if chooser is not None:
+        if chooser is not None and names:
             properties[chooser]["anyOf"] = [{"type": "string", "enum": names}, _ENV]
         for short in sorted({offer.spec.name for offer in offers}):
             tables = [

@@ -13,7 +13,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from turnkeep.config.layers import key_text
-from turnkeep.config.options import AsDuration, SessionOptions, TokenOptions, duration_text
+from turnkeep.config.options import (
+    AsDuration,
+    ModelOptions,
+    SessionOptions,
+    TokenOptions,
+    duration_text,
+)
 from turnkeep.optimize.rules import ContextRules
 from turnkeep.plugins import Offer, Plugins
 
@@ -36,6 +42,7 @@ def template(plugins: Plugins, *, schema: str | None = None) -> str:
     counter = TokenOptions.model_fields["counter"].default
     for name, model, chooser, chosen, offers in (
         ("session", SessionOptions, "store", store, list[Offer[Any]](plugins.stores)),
+        ("model", ModelOptions, "", "", list[Offer[Any]](plugins.models)),
         ("tokens", TokenOptions, "counter", counter, list[Offer[Any]](plugins.counters)),
         ("context", ContextRules, "", "", list[Offer[Any]](plugins.optimizers)),
     ):

@@ -8,18 +8,21 @@ from turnkeep import formats
 from turnkeep.content import ITEM_TYPES, Message, Model
 from turnkeep.errors import ContentError
 from turnkeep.formats.profile import ParsedResponse
+from turnkeep.model import ModelAnswer
 
 
 def read_response(response: object) -> ParsedResponse:
     """Read a model's answer.
 
-    It may be a provider's response body (a dict or an SDK object), the list of pieces of a finished
-    stream, items of ours, or a text.
+    It may be what a model client gave, a provider's response body (a dict or an SDK object), the
+    list of pieces of a finished stream, items of ours, or a text.
 
     Raises ContentError, with the path, for anything else.
     """
     if isinstance(response, ParsedResponse):
         return response
+    if isinstance(response, ModelAnswer):
+        return ParsedResponse(response.items, response.usage, response.finish, response.partial)
     if isinstance(response, str):
         return ParsedResponse([Message(role="assistant", content=response)], None, None)
     if isinstance(response, ITEM_TYPES):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from turnkeep.model import ModelLimits
 from turnkeep.optimize.economy import CEILING, auto_trigger
 from turnkeep.optimize.presets import PRESETS, with_preset
 from turnkeep.prices import PriceRow
@@ -29,6 +30,8 @@ class Use(BaseModel):
         return dict(self.__pydantic_extra__ or {})
 
 
+LEAST_WINDOW: Final = 4
+"""Tokens below which nothing is said of a window: a reserve must leave something."""
 DEFAULT_PIPELINE: Final = ("compact", "notes")
 
 
@@ -45,11 +48,16 @@ class ContextRules(BaseModel):
     max_tokens: int | None = Field(
         default=None,
         gt=0,
-        description="Tokens that a request may have at most, its answer included. Without it "
-        "contexts are not rewritten",
+        description="Tokens that a request may have at most, its answer included; default: the "
+        "window of the model. Where neither is known, contexts are not rewritten",
         examples=[50_000],
     )
-    reserve: int = Field(default=0, ge=0, description="Tokens of it that are left for the answer")
+    reserve: int = Field(
+        default=0,
+        ge=0,
+        description="Tokens of it that are left for the answer; default: what the model answers "
+        "with at most, up to a quarter, 0 where that is not known",
+    )
     trigger: Literal["auto"] | Share | Tokens = Field(
         default="auto",
         description='Above this a context is rewritten: a share of the limit, tokens, or "auto": '
@@ -85,6 +93,19 @@ class ContextRules(BaseModel):
         "asked for last",
     )
     step_timeout: float = Field(default=30.0, gt=0, description="Seconds that a step may take")
+
+    def for_model(self, limits: ModelLimits) -> Self:
+        """Give the rules with what is not set taken from a model's limits.
+
+        `max_tokens` is its window then, and `reserve` its limit of output, at most a quarter.
+        """
+        window = self.max_tokens or limits.context_window
+        if window is None or window < LEAST_WINDOW:
+            return self
+        new: dict[str, Any] = {"max_tokens": window}
+        if "reserve" not in self.model_fields_set and limits.max_output is not None:
+            new["reserve"] = min(limits.max_output, window // 4)
+        return self.model_copy(update=new)
 
     @model_validator(mode="before")
     @classmethod

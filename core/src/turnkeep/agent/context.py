@@ -1,0 +1,86 @@
+"""What a run holds while it goes on, and what it ends with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from turnkeep.content import Message, ToolCall, Usage
+from turnkeep.events import Event, new_id
+
+PENDING = "pending_tool_calls"
+"""The key of a context's state that shows the waiting calls: a view, never a second truth."""
+
+
+@dataclass
+class ExecutionContext:
+    """The state of a run, as tools and callbacks see it.
+
+    `events` are the live ones: all of them until the first checkpoint, then it and what came after.
+    `state` is the session's; what a tool or a callback changes in it is stored after the step.
+    `current_step` counts the model calls of this run.
+    """
+
+    execution_id: str = field(default_factory=new_id)
+    events: list[Event] = field(default_factory=list)
+    current_step: int = 0
+    state: dict[str, Any] = field(default_factory=dict)
+    final_result: Any = None
+    session_id: str | None = None
+    _read_all: Callable[[], AsyncIterator[Event]] | None = field(
+        default=None, repr=False, compare=False
+    )
+    _home: Any = field(default=None, repr=False, compare=False)
+    """Where a run without a session keeps its turns, so that it can be continued."""
+
+    def add_event(self, event: Event) -> None:
+        """Add an event; it is stored with the session when the run goes on."""
+        self.events.append(event)
+
+    async def all_events(self) -> list[Event]:
+        """Read all events of the session, those before the live context, too."""
+        if self._read_all is None:
+            return list(self.events)
+        return [event async for event in self._read_all()]
+
+
+class ToolConfirmation(BaseModel):
+    """A person's answer to a call that waits: run it, perhaps with other arguments, or do not."""
+
+    tool_call_id: str
+    approved: bool
+    modified_arguments: dict[str, Any] | None = None
+    reason: str | None = None
+
+
+class PendingToolCall(BaseModel):
+    """A call that waits for a person, and what the person is asked."""
+
+    tool_call: ToolCall
+    confirmation_message: str = ""
+
+
+@dataclass
+class AgentResult:
+    """What a run ended with.
+
+    `status` is "complete" with `output`; "pending" while `pending_tool_calls` wait for a person:
+    run again with `tool_confirmations`; "incomplete" where `max_steps` model calls were not enough.
+    `output` is a text, or what `output_type` asks for. `usage` sums up this run's model calls,
+    `cost` is theirs in US dollars, None where any of them is not known.
+    """
+
+    output: Any = None
+    context: ExecutionContext = field(default_factory=ExecutionContext)
+    status: Literal["complete", "pending", "incomplete"] = "complete"
+    pending_tool_calls: Sequence[PendingToolCall] = ()
+    usage: Usage = field(default_factory=Usage)
+    cost: float | None = None
+
+
+def user_message(text: str) -> Message:
+    """Make the message of a user's input."""
+    return Message(role="user", content=text)

@@ -1,0 +1,369 @@
+"""Run: one run of an agent over one turn: think, act, again, each thing stored as it happens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from turnkeep.agent.acting import Acting
+from turnkeep.agent.asking import Asking
+from turnkeep.agent.callbacks import Hooked
+from turnkeep.agent.context import (
+    PENDING,
+    AgentResult,
+    ExecutionContext,
+    PendingToolCall,
+    ToolConfirmation,
+)
+from turnkeep.agent.events import (
+    AgentEvent,
+    ConfirmationsNeeded,
+    Finished,
+    ModelAnswered,
+)
+from turnkeep.agent.output import RETRIES, Output, OutputError
+from turnkeep.agent.tools import BaseTool
+from turnkeep.approvals import INTERRUPTED
+from turnkeep.content import Message, ToolCall, Usage, message_text
+from turnkeep.errors import ContentError, ModelError, PendingApproval
+from turnkeep.model import ModelAnswer, ModelClient, ModelSettings, TextDelta
+from turnkeep.step import Step
+from turnkeep.turn import Turn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What an agent is made of, as a run needs it."""
+
+    tools: dict[str, BaseTool] = field(default_factory=dict)
+    instructions: str = ""
+    max_steps: int = 5
+    hooks: Hooked = field(default_factory=Hooked)
+    output: Output | None = None
+    settings: ModelSettings = field(default_factory=ModelSettings)
+    parallel: int = 8
+    tool_choice: Any = None
+    on_pending: Literal["raise", "reject"] = "raise"
+
+    @property
+    def system(self) -> str:
+        """The instructions, with what a typed output adds to them."""
+        if self.output is None:
+            return self.instructions
+        return f"{self.instructions}\n\n{self.output.instruction}".strip()
+
+
+class Run:
+    """One run; `events` plays it."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        client: ModelClient,
+        turn: Turn,
+        context: ExecutionContext,
+        *,
+        streaming: bool,
+    ) -> None:
+        self._parts = parts
+        self._turn = turn
+        self._context = context
+        self._acting = Acting(parts.tools, parts.hooks, parts.parallel)
+        self._asking = Asking(parts, client, turn, context, streaming=streaming)
+        self._usage = Usage()
+        self._costs: list[float | None] = []
+        self._refused = 0
+        """How often a final answer was not what `output_type` asks for."""
+
+    async def events(
+        self, said: Message | None, confirmations: Sequence[ToolConfirmation]
+    ) -> AsyncGenerator[AgentEvent, None]:
+        """Play the run: decisions first, then what was left open, then the input, then the model.
+
+        Without an input it goes on where the session stands; where that ends with a final answer,
+        it is given again, and the model is not asked.
+        """
+        async with contextlib.aclosing(self._begun(said, confirmations)) as begun:
+            async for event in begun:
+                yield event
+        if (pause := await self._pause()) is not None:
+            yield ConfirmationsNeeded(pause.pending_tool_calls)
+            yield Finished(pause)
+            return
+        if said is None and (text := self._standing()) is not None:
+            yield Finished(await self._complete(text))
+            return
+        while self._context.current_step < self._parts.max_steps:
+            step: Step | None = None
+            async with contextlib.aclosing(self._stepped()) as stepped:
+                async for each in stepped:
+                    if isinstance(each, Step):
+                        step = each
+                    else:
+                        yield each
+            assert step is not None
+            if (pause := await self._pause()) is not None:
+                yield ConfirmationsNeeded(pause.pending_tool_calls)
+                yield Finished(pause)
+                return
+            if step.done and (result := await self._answered(step)) is not None:
+                yield Finished(result)
+                return
+        yield Finished(await self._result("incomplete"))
+
+    # How a run begins
+
+    async def _begun(
+        self, said: Message | None, confirmations: Sequence[ToolConfirmation]
+    ) -> AsyncGenerator[AgentEvent, None]:
+        turn = self._turn
+        decided = self._matched(said, confirmations)
+        approved: list[ToolCall] = []
+        for call, confirmation in decided:
+            run = await turn.decide(
+                call,
+                approved=confirmation.approved,
+                arguments=confirmation.modified_arguments,
+                reason=confirmation.reason,
+            )
+            if run is not None:
+                approved.append(run)
+        self._see()
+        if said is None or approved:
+            await self._close_interrupted(approved)
+        else:
+            approved += self._rerunnable(approved)
+        if approved:
+            async with contextlib.aclosing(self._act(approved)) as acting:
+                async for event in acting:
+                    yield event
+        await self._keep_added()
+        if said is not None:
+            await turn.add(said)
+        elif not turn.context.items:
+            raise ContentError(
+                f"session {turn.session_id!r} holds nothing to go on with; give an input"
+            )
+        self._see()
+
+    def _matched(
+        self, said: Message | None, confirmations: Sequence[ToolConfirmation]
+    ) -> list[tuple[ToolCall, ToolConfirmation]]:
+        """Find the waiting call of each confirmation, before any is recorded."""
+        waiting = list(self._turn.pending)
+        found: list[tuple[ToolCall, ToolConfirmation]] = []
+        for confirmation in confirmations:
+            call = next(
+                (each for each in waiting if each.tool_call_id == confirmation.tool_call_id), None
+            )
+            if call is None:
+                there = ", ".join(repr(each.tool_call_id) for each in self._turn.pending) or "none"
+                raise ContentError(
+                    f"session {self._turn.session_id!r}: no call {confirmation.tool_call_id!r} "
+                    f"waits for a decision (any more); waiting: {there}. It was answered before, "
+                    "or its session has expired"
+                )
+            waiting.remove(call)
+            found.append((call, confirmation))
+        if said is not None and found and waiting and self._parts.on_pending == "raise":
+            raise PendingApproval(self._turn.session_id, tuple(call.name for call in waiting))
+        return found
+
+    def _rerunnable(self, deciding: Sequence[ToolCall]) -> list[ToolCall]:
+        """Give the calls that an earlier turn left open, and that do no harm when run again."""
+        waiting = self._turn.pending
+        return [
+            self._as_decided(call)
+            for call in self._turn.open_calls
+            if call not in waiting
+            and call not in deciding
+            and (tool := self._parts.tools.get(call.name)) is not None
+            and tool.idempotent
+        ]
+
+    async def _close_interrupted(self, approved: list[ToolCall]) -> None:
+        """Run again what may be, and say of all else that an earlier turn left that it was cut off.
+
+        An input does the latter by itself: it opens a turn anew.
+        """
+        again = self._rerunnable(approved)
+        ids = {call.tool_call_id for call in [*approved, *again]}
+        waiting = {call.tool_call_id for call in self._turn.pending}
+        approved += again
+        for call in self._turn.open_calls:
+            if call.tool_call_id not in ids | waiting:
+                await self._turn.add_result(call, INTERRUPTED, status="error")
+
+    def _as_decided(self, call: ToolCall) -> ToolCall:
+        """Give a call with the arguments that a person changed, if one did."""
+        for entry in self._turn.context.open_calls():
+            decision = self._turn.context.decisions.get(entry.ref)
+            if entry.item is call and decision is not None and decision.arguments is not None:
+                return call.model_copy(update={"arguments": decision.arguments})
+        return call
+
+    # One step
+
+    async def _stepped(self) -> AsyncGenerator[AgentEvent | Step, None]:
+        """Ask the model once, keep its answer, and run the tools that it may run."""
+        context = self._context
+        context.current_step += 1
+        await self._keep_added()
+        answer: ModelAnswer | None = None
+        text: list[str] = []
+        try:
+            async with contextlib.aclosing(self._asking.ask()) as asking:
+                async for piece in asking:
+                    if isinstance(piece, ModelAnswer):
+                        answer = piece
+                        continue
+                    if isinstance(piece, TextDelta):
+                        text.append(piece.text)
+                    yield piece
+        except ModelError as error:
+            if error.partial is not None and error.partial.items:
+                await self._turn.add_response(error.partial, partial=True)
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            if text:  # what was shown is kept, as a cut answer
+                said = Message(role="assistant", content="".join(text))
+                await self._turn.add_response([said], partial=True)
+            raise
+        if answer is None:
+            raise ModelError("the model client's stream ended without an answer")
+        self._count(answer)
+        await self._save_state()
+        step = await self._turn.add_response(answer, needs_approval=self._gated)
+        self._see()
+        yield ModelAnswered(context.current_step, answer)
+        if step.tool_calls:
+            async with contextlib.aclosing(self._act(step.tool_calls)) as acting:
+                async for event in acting:
+                    yield event
+        yield step
+
+    async def _act(self, calls: Sequence[ToolCall]) -> AsyncGenerator[AgentEvent, None]:
+        async with contextlib.aclosing(
+            self._acting.run(self._turn, self._context, calls)
+        ) as running:
+            async for event in running:
+                self._see()
+                yield event
+        await self._save_state()
+
+    def _gated(self, call: ToolCall) -> bool:
+        tool = self._parts.tools.get(call.name)
+        if tool is None:
+            return False
+        try:
+            tool.check(call.arguments)
+        except ValueError:
+            return False  # it will not run: nobody needs to be asked
+        return tool.needs_confirmation(call.arguments)
+
+    # How a run ends
+
+    async def _answered(self, step: Step) -> AgentResult | None:
+        """Give the result of a final answer; None where the model has to answer again."""
+        if self._parts.output is None:
+            return await self._complete(step.text)
+        try:
+            value = self._parts.output.read(step.text)
+        except ValueError as error:
+            self._refused += 1
+            if self._refused > RETRIES:
+                raise OutputError(
+                    f"session {self._turn.session_id!r}: the model's answer is not what "
+                    f"output_type asks for, also after {RETRIES} corrections: {error}"
+                ) from None
+            correction = Message(role="user", content=self._parts.output.correction(str(error)))
+            await self._turn.add(correction, author="agent")
+            self._see()
+            return None
+        self._context.final_result = value
+        return await self._result("complete", value)
+
+    async def _complete(self, text: str) -> AgentResult:
+        value: Any = text
+        if self._parts.output is not None:
+            with contextlib.suppress(ValueError):
+                value = self._parts.output.read(text)
+        self._context.final_result = value
+        return await self._result("complete", value)
+
+    async def _pause(self) -> AgentResult | None:
+        """Give the result of a run that waits for a person; None if none is waited for."""
+        waiting = self._turn.pending
+        if not waiting:
+            self._context.state.pop(PENDING, None)
+            return None
+        calls = [
+            PendingToolCall(tool_call=call, confirmation_message=self._question(call))
+            for call in waiting
+        ]
+        result = await self._result("pending")
+        result.pending_tool_calls = calls
+        self._context.state[PENDING] = [call.model_dump(mode="json") for call in calls]
+        return result
+
+    def _question(self, call: ToolCall) -> str:
+        tool = self._parts.tools.get(call.name)
+        return f"Run {call.name}?" if tool is None else tool.question(call.arguments)
+
+    async def _result(
+        self, status: Literal["complete", "pending", "incomplete"], output: Any = None
+    ) -> AgentResult:
+        await self._keep_added()
+        await self._save_state()
+        known = [cost for cost in self._costs if cost is not None]
+        cost = sum(known) if known and len(known) == len(self._costs) else None
+        return AgentResult(output, self._context, status, (), self._usage, cost)
+
+    def _standing(self) -> str | None:
+        """Give the final answer with which the session ends; None where it ends otherwise."""
+        texts: list[str] = []
+        for item in reversed(self._turn.context.items):
+            if not isinstance(item, Message) or item.role != "assistant":
+                break
+            texts.append(message_text(item))
+        return "\n".join(reversed(texts)) if texts else None
+
+    # What the program sees and changes
+
+    def _see(self) -> None:
+        """Show the program the live events as they are now."""
+        stored = self._turn.events
+        known = {event.id for event in stored}
+        added = [event for event in self._context.events if event.id not in known]
+        added = [event for event in added if event.seq is None]
+        self._context.events = [*stored, *added]
+
+    async def _keep_added(self) -> None:
+        """Store the events that callbacks and tools have added to the context."""
+        self._see()
+        added = [event for event in self._context.events if event.seq is None]
+        if added:
+            self._context.events = list(self._turn.events)
+            for event in added:
+                await self._turn.add(*event.content, author=event.author)
+            self._see()
+
+    async def _save_state(self) -> None:
+        """Store the state if a tool or a callback has changed it."""
+        state = {key: each for key, each in self._context.state.items() if key != PENDING}
+        if state != self._turn.state:
+            await self._turn.set_state(deepcopy(state))
+            self._see()
+
+    def _count(self, answer: ModelAnswer) -> None:
+        self._costs.append(answer.cost)
+        if answer.usage is not None:
+            fields = Usage.model_fields
+            sums = {
+                name: getattr(self._usage, name) + getattr(answer.usage, name) for name in fields
+            }
+            self._usage = Usage(**sums)
