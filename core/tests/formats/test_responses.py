@@ -75,7 +75,7 @@ RESPONSE = {
     "output": [thought(1), said("let me see", "msg_1", phase="commentary"), called(1), called(2)],
     "usage": {
         "input_tokens": 10,
-        "input_tokens_details": {"cached_tokens": 4},
+        "input_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 2},
         "output_tokens": 5,
         "output_tokens_details": {"reasoning_tokens": 2},
     },
@@ -180,7 +180,9 @@ def test_a_response_is_read():
     assert [item.type for item in items] == ["reasoning", "message", "tool_call", "tool_call"]
     assert items[0].data == RESPONSE["output"][0]
     assert (items[1].content, items[2].arguments) == ("let me see", {"a": 1})
-    assert usage == Usage(input_tokens=10, output_tokens=5, cached_tokens=4, reasoning_tokens=2)
+    assert usage == Usage(
+        input_tokens=10, output_tokens=5, cached_tokens=4, cache_write_tokens=2, reasoning_tokens=2
+    )
     assert (finish, partial) == ("completed", False)
     assert detect(RESPONSE) == "openai-responses"
 

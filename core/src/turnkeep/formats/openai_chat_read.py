@@ -274,6 +274,9 @@ def _usage(usage: Any) -> Usage | None:
         cached_tokens=as_count(
             read.get("cached_tokens"), "usage.prompt_tokens_details.cached_tokens"
         ),
+        cache_write_tokens=as_count(
+            read.get("cache_write_tokens"), "usage.prompt_tokens_details.cache_write_tokens"
+        ),
         reasoning_tokens=as_count(
             made.get("reasoning_tokens"), "usage.completion_tokens_details.reasoning_tokens"
         ),

@@ -313,6 +313,9 @@ def _usage(usage: object) -> Usage | None:
         cached_tokens=as_count(
             read.get("cached_tokens"), "usage.input_tokens_details.cached_tokens"
         ),
+        cache_write_tokens=as_count(
+            read.get("cache_write_tokens"), "usage.input_tokens_details.cache_write_tokens"
+        ),
         reasoning_tokens=as_count(
             made.get("reasoning_tokens"), "usage.output_tokens_details.reasoning_tokens"
         ),
