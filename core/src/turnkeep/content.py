@@ -9,6 +9,7 @@ lone surrogates when it is encoded (see `turnkeep.codec`), each with its path.
 import base64
 import binascii
 import json
+from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeAlias
 
 from pydantic import (
@@ -215,6 +216,15 @@ class Usage(Model):
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+
+
+def sum_usage(reports: Iterable[Usage | None]) -> Usage | None:
+    """Sum up reports of tokens, those that are missing left out; None where all are."""
+    known = [each for each in reports if each is not None]
+    if not known:
+        return None
+    names = Usage.model_fields
+    return Usage(**{name: sum(getattr(each, name) for each in known) for name in names})
 
 
 def _any_arguments() -> dict[str, JsonValue]:

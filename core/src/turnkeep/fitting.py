@@ -113,6 +113,7 @@ class Fitting:
             previous=context.base,
             report=rewrite.report,
             memory=rewrite.memory,
+            usage=rewrite.usage,
         )
 
     def notes(self) -> dict[str, Any]:
@@ -171,7 +172,17 @@ class Fitting:
         name, model = self.rules.prices, prepared.request.model_id or ""
         prices = price_row_for(model, profile) if name == "auto" else price_row(name)
         own = _own(limit, weighed, factor)
-        ask = Ask(scale, own, weighed.fixed, weighed.tokens, prices, weighed.repairs, idle)
+        ask = Ask(
+            scale,
+            own,
+            weighed.fixed,
+            weighed.tokens,
+            prices,
+            weighed.repairs,
+            idle,
+            self._session_id,
+            prepared.extended,
+        )
         try:
             rewrite = await self._engine.rewrite(
                 lambda: context.entries, context.memory, ask, self._course

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 import pluggy
 
@@ -35,6 +35,16 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 O = TypeVar("O", bound="BaseModel")  # noqa: E741  # the options of a spec
 
 
+OpenModel: TypeAlias = "Callable[[str | None], AbstractAsyncContextManager[ModelClient]]"
+
+
+def _no_model(name: str | None) -> AbstractAsyncContextManager[ModelClient]:
+    from turnkeep.errors import ConfigError
+
+    which = "the conversation's own model" if name is None else f"model {name!r}"
+    raise ConfigError(f"{which} cannot be opened here; use turnkeep.open(), or Keeper(model=...)")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Env:
     """What core hands to a spec's `open` beside its options."""
@@ -43,6 +53,9 @@ class Env:
     """Folder that relative paths of the configuration start from: that of its file, else the
     current one. Open what is below it, making folders where they are missing."""
     logger: logging.Logger
+    open_model: OpenModel = _no_model
+    """Opens a model by its name, such as "litellm:openai/gpt-4o-mini"; None: the conversation's
+    own. Raises ConfigError where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)

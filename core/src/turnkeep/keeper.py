@@ -191,6 +191,26 @@ class Keeper:
         opening = opened_engine(rules, steps, env, given=self._optimizers)
         self._engine = await self._resources.enter_async_context(opening)
 
+    @asynccontextmanager
+    async def _open_model(self, name: str | None) -> AsyncIterator[ModelClient]:
+        """Open a model for a step of the pipeline; None: the conversation's own."""
+        if name is not None:
+            if self._config is None:
+                raise ConfigError(
+                    f"model {name!r} is opened by turnkeep.open(); to a Keeper made of parts give "
+                    "optimizers that hold their model"
+                )
+            env = Env(data_dir=self._config.folder, logger=_logger)
+            async with self._config.open_model(name, env) as client:
+                yield client
+        elif self._model is None:
+            raise ConfigError(
+                "the conversation's own model is not known: name it by [model] client and id, or "
+                "give the step a model of its own"
+            )
+        else:
+            yield self._model
+
     def _open_store(self) -> SessionStore:
         if self._opened is None:
             raise TurnkeepError("the keeper is not open; use it inside `async with`")
@@ -198,7 +218,8 @@ class Keeper:
 
     async def __aenter__(self) -> Self:
         config = self._config
-        env = Env(data_dir=Path() if config is None else config.folder, logger=_logger)
+        folder = Path() if config is None else config.folder
+        env = Env(data_dir=folder, logger=_logger, open_model=self._open_model)
         try:
             if config is not None:
                 for note in config.notes:

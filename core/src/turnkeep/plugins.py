@@ -41,6 +41,8 @@ _PREFIX: Final = {
 }
 """Kind → how the entry points of its plugins begin, by convention."""
 
+DEFAULT_CLIENT: Final = "litellm"
+"""What speaks to a model whose name says no client."""
 _warned: set[str] = set()
 """What this process has been told: a program may open many keepers, one warning is enough."""
 
@@ -132,6 +134,15 @@ class Plugins:
     def model(self, name: str) -> ModelSpec[Any]:
         """Choose a kind of model client, likewise."""
         return self._choose("model client", name, self.models)
+
+    def model_named(self, name: str) -> tuple[ModelSpec[Any], str]:
+        """Give what opens a model named as "openai/gpt-4o-mini" or "local:smollm2", and its id.
+
+        Without a client in front of it, it is LiteLLM's. Raises like `model`.
+        """
+        client, colon, rest = name.partition(":")
+        known = bool(colon) and client in self.model_names()
+        return self.model(client if known else DEFAULT_CLIENT), rest if known else name
 
     def plugin_of(self, spec: AnySpec) -> Plugin:
         """Give the plugin that offers a spec."""

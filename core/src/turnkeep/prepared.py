@@ -195,6 +195,16 @@ class PreparedRequest:
             wire.snapshot.repairs(),
         )
 
+    def extended(self, items: Sequence[Item]) -> PreparedRequest:
+        """Give the same request with further items behind its own."""
+        return PreparedRequest(
+            self.request,
+            [*self.items, *items],
+            session_id=self._session_id,
+            counter=self._counter,
+            stable=self._stable,
+        )
+
     def weighed_with(self, items: Sequence[Item], profile: str) -> Weighed:
         """Weigh the same request with other items in the place of its own."""
         other = PreparedRequest(

@@ -17,6 +17,7 @@ from turnkeep.formats import PROFILE_NAMES, get_profile
 from turnkeep.formats.profile import render_context
 from turnkeep.optimize.compact import fill
 from turnkeep.optimize.plan import Plan, Replace
+from turnkeep.optimize.view import groups_of
 from turnkeep.testing.optimizers.bench import Bench, prepared
 from turnkeep.testing.optimizers.scenes import Scene, numbered
 
@@ -231,3 +232,17 @@ async def test_a_result_without_a_call_is_no_beginning():
     bench, scene = _bench("openai-chat", entries, 1)
     rewrite = await Bench(scene._replace(limit=bench.floor())).rewrite()
     assert [each.item for each in rewrite.entries][-1] == hi
+
+
+def test_what_the_user_says_in_a_providers_own_form_is_left_alone():
+    """Audio beside the current message, or in its place, is fixed like a message."""
+    audio = Opaque(provider="openai-chat", kind="input_audio", data={}, role="user")
+    hi, yes = Message(role="user", content="hi"), Message(role="assistant", content="yes")
+    for items, fixed in (
+        ([hi, yes, audio], {0, 2}),
+        ([audio, yes, hi, audio, audio], {2, 3, 4}),
+        ([audio, yes, audio], {2}),
+    ):
+        entries = numbered(items)
+        found = groups_of(entries, lambda _: 1).fixed
+        assert found == {entries[place].ref for place in fixed}

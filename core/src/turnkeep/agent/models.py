@@ -23,8 +23,6 @@ from turnkeep.model import (
     TextDelta,
 )
 
-DEFAULT_CLIENT = "litellm"
-
 
 @runtime_checkable
 class Generates(Protocol):
@@ -84,10 +82,7 @@ def open_model(name: str, **options: Any) -> Any:
     from turnkeep.hookspecs import Env
     from turnkeep.plugins import Plugins
 
-    plugins = Plugins()
-    client, colon, rest = name.partition(":")
-    known = bool(colon) and client in plugins.model_names()
-    spec = plugins.model(client if known else DEFAULT_CLIENT)
+    spec, model_id = Plugins().model_named(name)
     try:
         chosen = spec.options(**options)
     except ValidationError as error:
@@ -97,7 +92,7 @@ def open_model(name: str, **options: Any) -> Any:
         )
         raise ConfigError(f"model {name!r}: {faults}") from None
     env = Env(data_dir=Path(), logger=logging.getLogger("turnkeep"))
-    return spec.open(rest if known else name, chosen, env)
+    return spec.open(model_id, chosen, env)
 
 
 class Foreign:

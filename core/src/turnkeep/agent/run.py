@@ -28,7 +28,7 @@ from turnkeep.agent.events import (
 from turnkeep.agent.output import RETRIES, Output, OutputError
 from turnkeep.agent.tools import BaseTool
 from turnkeep.approvals import INTERRUPTED
-from turnkeep.content import Message, ToolCall, Usage, message_text
+from turnkeep.content import Message, ToolCall, Usage, message_text, sum_usage
 from turnkeep.errors import ContentError, ModelError, PendingApproval
 from turnkeep.model import ModelAnswer, ModelClient, ModelSettings, TextDelta
 from turnkeep.step import Step
@@ -362,8 +362,4 @@ class Run:
     def _count(self, answer: ModelAnswer) -> None:
         self._costs.append(answer.cost)
         if answer.usage is not None:
-            fields = Usage.model_fields
-            sums = {
-                name: getattr(self._usage, name) + getattr(answer.usage, name) for name in fields
-            }
-            self._usage = Usage(**sums)
+            self._usage = sum_usage([self._usage, answer.usage]) or self._usage

@@ -95,7 +95,11 @@ def _open(config: Config, report: dict[str, Any]) -> list[str]:
     from turnkeep.config.faults import masked
     from turnkeep.hookspecs import Env
 
-    env = Env(data_dir=config.folder, logger=logging.getLogger("turnkeep"))
+    env = Env(
+        data_dir=config.folder,
+        logger=logging.getLogger("turnkeep"),
+        open_model=lambda name: _some_model(config, name, env),
+    )
 
     async def each() -> list[str]:
         found = []
@@ -118,6 +122,17 @@ def _open(config: Config, report: dict[str, Any]) -> list[str]:
         return found
 
     return asyncio.run(each())
+
+
+def _some_model(config: Config, name: str | None, env: Any) -> Any:
+    """Open a model for a step, as a keeper does."""
+    from turnkeep.errors import ConfigError
+
+    if name is not None:
+        return config.open_model(name, env)
+    if config.client is None:
+        raise ConfigError("it asks the conversation's own model, and [model] names none")
+    return config.client.open(config.model.id, config.client_options, env)
 
 
 def _of_model(config: Config) -> Any:

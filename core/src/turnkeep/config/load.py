@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -17,7 +18,8 @@ from turnkeep.config.layers import Layers, from_file, from_mapping, label, witho
 from turnkeep.config.options import ModelOptions, SessionOptions, TokenOptions
 from turnkeep.config.toml_lines import KeyPath
 from turnkeep.errors import ConfigError, PluginError
-from turnkeep.hookspecs import CounterSpec, ModelSpec, OptimizerSpec, StoreSpec
+from turnkeep.hookspecs import CounterSpec, Env, ModelSpec, OptimizerSpec, StoreSpec
+from turnkeep.model import ModelClient
 from turnkeep.optimize.pipeline import ChosenStep
 from turnkeep.optimize.presets import with_preset
 from turnkeep.optimize.rules import ContextRules, Use
@@ -76,6 +78,21 @@ class Config:
             *self._settings(self.counter_options, ("tokens", self.counter.name)),
             *self._context_settings(),
         ]
+
+    def open_model(self, name: str, env: Env) -> AbstractAsyncContextManager[ModelClient]:
+        """Open a model by its name, with the options of its client's table here.
+
+        Raises ConfigError, PluginError for a client that is not there, or whose options are wrong.
+        """
+        spec, model_id = self.plugins.model_named(name)
+        table = self.layers.tables.get("model", {})
+        below = table.get(spec.name, {}) if isinstance(table, Mapping) else {}
+        faults: list[Fault] = []
+        path: KeyPath = ("model", spec.name)
+        options = check_table(spec.options, below, path, self.layers, faults)
+        if options is None or faults:
+            raise ConfigError(*(fault.sentence(self.layers) for fault in faults))
+        return spec.open(model_id, options, env)
 
     def _model_settings(self) -> list[Setting]:
         found = self._settings(self.model, ("model",), shown=True)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from pydantic import JsonValue
 
+from turnkeep.content import Item, Usage
 from turnkeep.context import Entry
+from turnkeep.model import ModelRequest
 from turnkeep.optimize.checked import Scale
 from turnkeep.optimize.plan import Optimizer
 from turnkeep.prices import PriceRow
 from turnkeep.repair.steps import Repair
 from turnkeep.tally import Tally
+
+Extended: TypeAlias = Callable[[Sequence[Item]], ModelRequest]
 
 
 class Stage(NamedTuple):
@@ -38,6 +42,10 @@ class Ask(NamedTuple):
     prices: PriceRow
     repairs: Sequence[Repair] = ()
     idle: float = 0.0
+    session: str = ""
+    """The session's id, by which a step tells conversations apart."""
+    extended: Extended | None = None
+    """Gives the request as it was about to be sent, with further items behind it."""
 
 
 @dataclass
@@ -51,6 +59,8 @@ class StepReport:
     notes: Mapping[str, int | str] = field(default_factory=dict)
     problem: str | None = None
     seconds: float = 0.0
+    usage: Usage | None = None
+    cost: float | None = None
 
 
 class Rewrite(NamedTuple):
@@ -62,3 +72,5 @@ class Rewrite(NamedTuple):
     tokens: int
     tally: Tally
     """It has followed the items of the entries."""
+    usage: Usage | None = None
+    """What models took for it."""

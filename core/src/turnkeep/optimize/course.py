@@ -10,10 +10,14 @@ from pydantic import JsonValue
 from turnkeep.content import Item, Message, Reasoning
 from turnkeep.formats.profile import side_of
 from turnkeep.optimize.checked import Scale
+from turnkeep.optimize.rules import Levels
 
 ENGINE: Final = "engine"
 """The name under which the engine keeps its own notes beside those of the steps."""
 _PRIOR: Final = 8
+_NEAR: Final = 0.7
+"""Of the way from low to high water, where a rewrite comes near."""
+_AGAIN: Final = 1.1
 
 
 class Course:
@@ -37,6 +41,7 @@ class Course:
         self._side: str = "input"
         self._leads = True
         self._prior = 0.0
+        self._begun = 0.0
         match (memory or {}).get(ENGINE):
             case {"growth": float() | int() as growth, "waits": float() | int() as waits}:
                 self._prior, self.waits = float(growth), float(waits)
@@ -69,6 +74,14 @@ class Course:
                 self._steps += side == "assistant" and self._side != "assistant"
             self._side = side
         self._seen = len(items)
+
+    def near(self, levels: Levels) -> float:
+        """Give the tokens above which steps are told that a rewrite comes near."""
+        return max(levels.target + _NEAR * (levels.trigger - levels.target), self._begun)
+
+    def begun(self, tokens: int) -> None:
+        """Note that they were told at so many tokens: again once it has grown some more."""
+        self._begun = tokens * _AGAIN
 
     @property
     def growth(self) -> float:

@@ -19,6 +19,7 @@ from turnkeep.optimize.ask import Ask, Rewrite, Stage
 from turnkeep.optimize.course import Course
 from turnkeep.optimize.rules import ContextRules, Levels
 from turnkeep.optimize.run import Run
+from turnkeep.optimize.view import View
 
 _logger = logging.getLogger("turnkeep")
 
@@ -31,6 +32,8 @@ class Engine:
         self.stages = tuple(stages)
         self.saw = [_guarded(s) for s in stages if hasattr(s.optimizer, "saw")]
         """Lets the steps see an item that enters a context."""
+        self.begins = [s for s in stages if hasattr(s.optimizer, "ahead")]
+        """Steps that begin before a rewrite is due."""
 
     def reason(self, ask: Ask, course: Course) -> tuple[str | None, Levels]:
         """Say why a rewrite is due (None if it is not), and where high and low water are."""
@@ -64,6 +67,9 @@ class Engine:
         """
         reason, levels = self.reason(ask, course)
         if reason is None:
+            if self.begins and ask.tokens > course.near(levels):
+                course.begun(ask.tokens)
+                self._begin(self.run(entries(), memory, ask, course, levels))
             return None
         return await self.run(entries(), memory, ask, course, levels).play(reason)
 
@@ -85,6 +91,15 @@ class Engine:
             entries=entries,
             memory=memory,
         )
+
+    def _begin(self, run: Run) -> None:
+        """Tell the steps that a rewrite comes near."""
+        for stage in self.begins:
+            ahead: Callable[[View], object] = stage.optimizer.ahead  # type: ignore[attr-defined]
+            try:
+                ahead(run.view(stage.name))
+            except Exception as error:  # a stranger's step; its plan may still do
+                _logger.debug("step %s failed to begin ahead", stage.name, exc_info=error)
 
 
 def _guarded(stage: Stage) -> Callable[[Item], None]:

@@ -13,8 +13,9 @@ from typing import Protocol, TypeAlias
 
 from pydantic import JsonValue
 
-from turnkeep.content import Part, ResultPiece
+from turnkeep.content import Part, ResultPiece, Usage
 from turnkeep.context import Entry
+from turnkeep.errors import TurnkeepError
 from turnkeep.optimize.view import Group, View
 
 Content: TypeAlias = str | Sequence[Part] | Sequence[ResultPiece] | Mapping[str, JsonValue]
@@ -53,12 +54,27 @@ class Plan:
     """What to do.
 
     `state` is kept with the checkpoint for the step's next run (None: the old one stays); `notes`
-    are figures for the report.
+    are figures for the report. `problem` says what went wrong although there is a plan, `usage`
+    and `cost` (US dollars) what a model took for it.
     """
 
     edits: Sequence[Edit]
     state: JsonValue = None
     notes: Mapping[str, int | str] = field(default_factory=dict)
+    problem: str | None = None
+    usage: Usage | None = None
+    cost: float | None = None
+
+
+class StepFailed(TurnkeepError):
+    """Raised by a step that has no plan: its sentence goes into the report.
+
+    It holds no piece of a conversation. `usage` is what a model took all the same.
+    """
+
+    def __init__(self, sentence: str, *, usage: Usage | None = None) -> None:
+        super().__init__(sentence)
+        self.usage = usage
 
 
 class Optimizer(Protocol):
@@ -69,6 +85,8 @@ class Optimizer(Protocol):
 
     An optimizer may have a method `saw(item)`: it is called with each item that enters a context,
     to prepare what a plan will need. A request waits for a plan, and for an arrival it need not.
+    It may have a method `ahead(view)`: it is called when a rewrite comes near, and returns at once;
+    what it begins in the background a later plan may use.
     """
 
     async def plan(self, view: View) -> Plan | None:

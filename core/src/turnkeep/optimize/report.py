@@ -75,6 +75,10 @@ def _step(step: StepReport) -> dict[str, JsonValue]:
     }
     if step.notes:
         told["notes"] = dict(step.notes)
+    if step.usage is not None:
+        told["usage"] = step.usage.model_dump()
+    if step.cost is not None:
+        told["cost"] = step.cost
     if step.problem is not None:
         told["problem"] = step.problem
     return told

@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from turnkeep.content import Reasoning
+from turnkeep.content import Reasoning, Usage, sum_usage
 from turnkeep.context import Entry
 from turnkeep.errors import ContextOverflow
 from turnkeep.optimize import fit
@@ -19,7 +19,7 @@ from turnkeep.optimize.checked import Checked
 from turnkeep.optimize.course import ENGINE, Course
 from turnkeep.optimize.economy import LEAST_PROGRESS
 from turnkeep.optimize.edits import BadEdit, apply, check_json
-from turnkeep.optimize.plan import Plan
+from turnkeep.optimize.plan import Plan, StepFailed
 from turnkeep.optimize.report import report_of
 from turnkeep.optimize.rules import Levels
 from turnkeep.optimize.view import Grouped, View, groups_of, reweighed
@@ -89,7 +89,8 @@ class Run:
             seconds=time.perf_counter() - began,
         )
         self.memory[ENGINE] = {"growth": round(course.growth, 1), "waits": waits}
-        return Rewrite(self.entries, self.memory, report, self.tokens, checked.tally)
+        usage = sum_usage(step.usage for step in self.steps)
+        return Rewrite(self.entries, self.memory, report, self.tokens, checked.tally, usage)
 
     async def _pipeline(self) -> Checked:
         """Run the steps; if what they leave breaks a rule, again, checking after each."""
@@ -162,9 +163,12 @@ class Run:
             async with asyncio.timeout(self.timeout):
                 view = self.view(stage.name)
                 plan = await stage.optimizer.plan(view)
+            if plan is not None:
+                step.usage, step.cost = _usage(plan.usage), plan.cost
             if plan is not None and plan.edits:
                 self._apply(stage.name, view, plan)
                 step.edits, step.notes = len(plan.edits), plan.notes
+                step.problem = plan.problem
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -172,6 +176,8 @@ class Run:
             step.problem = "failed: what it waited for was cancelled"
         except TimeoutError:
             step.problem = f"took longer than {self.timeout:g} s"
+        except StepFailed as error:
+            step.problem, step.usage = str(error), _usage(error.usage)
         except BadEdit as error:
             step.problem = f"its plan was discarded: {error}"
         except Exception as error:  # a stranger's step: the run goes on without it
@@ -235,6 +241,8 @@ class Run:
             deadline=self.timeout,
             weigh=self.ask.scale.weigh,
             count=self.ask.scale.count,
+            session=self.ask.session,
+            extended=self.ask.extended,
         )
 
     def _fit(self) -> Checked:
@@ -276,3 +284,8 @@ class Run:
             }[group.kind]
             floor.append((f"{what} ({entry.ref.seq}.{entry.ref.index})", group.tokens))
         return ContextOverflow(self.ask.limit, self.tokens, floor)
+
+
+def _usage(given: object) -> Usage | None:
+    """Give what a stranger's plan says that its model took, if it is a report of tokens."""
+    return given if isinstance(given, Usage) else None

@@ -12,9 +12,10 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic import JsonValue
 
-from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult
+from turnkeep.content import Item, Message, Opaque, Ref, ToolCall, ToolResult
 from turnkeep.context import Entry
 from turnkeep.formats.profile import side_of
+from turnkeep.model import ModelRequest
 from turnkeep.prices import PriceRow
 
 Kind: TypeAlias = Literal["system", "input", "step", "cover"]
@@ -51,7 +52,9 @@ class View:
     rewrite begins above `trigger` and should get down to `target`. `turn` is the place where the
     current turn begins; the user's current message is the last one. `idle` is how many seconds ago
     the last request was sent, by the store's clock. `state` is what this step noted last.
-    `deadline` is the seconds that the step may take.
+    `deadline` is the seconds that the step may take. `session` tells conversations apart;
+    `extended` gives the request as it was about to be sent, with further items behind it, for a
+    step that asks the conversation's own model: its cache holds what stands before them.
     """
 
     entries: Sequence[Entry]
@@ -71,6 +74,8 @@ class View:
     weigh: Callable[[Item], int]
     count: Callable[[Sequence[str]], Sequence[int]]
     """Counts texts, each by itself; what was counted before is remembered."""
+    session: str = ""
+    extended: Callable[[Sequence[Item]], ModelRequest] | None = None
 
     def tokens_of(self, part: Entry | Group) -> int:
         """Give the tokens of an entry or a group."""
@@ -159,12 +164,20 @@ def _is_user(entry: Entry) -> bool:
 
 
 def _fixed(entries: Sequence[Entry]) -> Iterable[Ref]:
-    current = next((entry for entry in reversed(entries) if _is_user(entry)), None)
-    for entry in entries:
+    current = next((n for n in range(len(entries) - 1, -1, -1) if _is_user(entries[n])), None)
+    said = range(len(entries)) if current is None else range(current + 1, len(entries))
+    # What the user said beside it or in its place, in a form of the provider's own, as audio is.
+    own = [place for place in said if _is_own_input(entries[place])]
+    own = own[-1:] if current is None else [*own, current]
+    for place, entry in enumerate(entries):
         item = entry.item
         instructs = type(item) is Message and item.role in ("system", "developer")
-        if instructs or entry is current or is_pinned(item):
+        if instructs or place in own or is_pinned(item):
             yield entry.ref
+
+
+def _is_own_input(entry: Entry) -> bool:
+    return type(entry.item) is Opaque and side_of(entry.item) == "input"
 
 
 def _runs(entries: Sequence[Entry]) -> Iterable[tuple[Kind, int, int, bool]]:

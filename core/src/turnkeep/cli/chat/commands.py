@@ -9,7 +9,7 @@ from turnkeep.agent import Agent, AgentResult, PendingToolCall
 from turnkeep.breakdown import break_down
 from turnkeep.cli.chat.screen import Screen, money
 from turnkeep.cli.table import local_time, printable, table
-from turnkeep.content import Message, Usage
+from turnkeep.content import Message, Usage, sum_usage
 from turnkeep.events import Checkpoint, Event, Retract, new_id
 from turnkeep.keeper import Keeper
 from turnkeep.tokens.learned import Learned
@@ -132,7 +132,7 @@ class Commands:
         async for event in self._keeper.sessions.events(self.session):
             if event.usage is not None:
                 calls, last = calls + 1, event.usage
-                total = _sum(total, event.usage)
+                total = sum_usage([total, last]) or total
         if last is None:
             self._screen.line("no model call of this session has reported its tokens yet")
             return
@@ -219,7 +219,3 @@ def inputs(events: Sequence[Event]) -> list[Event]:
         elif event.type == "event" and event.author == "user" and event.content:
             standing.append(event)
     return standing
-
-
-def _sum(one: Usage, other: Usage) -> Usage:
-    return Usage(**{name: getattr(one, name) + getattr(other, name) for name in Usage.model_fields})
