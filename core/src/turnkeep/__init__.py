@@ -80,6 +80,16 @@ if TYPE_CHECKING:
     from turnkeep.tutorial.callbacks import create_optimizer_callback as create_optimizer_callback
     from turnkeep.tutorial.llm import LlmClient as LlmClient
     from turnkeep.tutorial.llm import build_messages as build_messages
+    from turnkeep.tutorial.memory import (
+        TOOLCALL_COMPACTION_RULES as TOOLCALL_COMPACTION_RULES,
+    )
+    from turnkeep.tutorial.memory import (
+        TOOLRESULT_COMPACTION_RULES as TOOLRESULT_COMPACTION_RULES,
+    )
+    from turnkeep.tutorial.memory import ContextOptimizer as ContextOptimizer
+    from turnkeep.tutorial.memory import apply_compaction as apply_compaction
+    from turnkeep.tutorial.memory import apply_sliding_window as apply_sliding_window
+    from turnkeep.tutorial.memory import apply_summarization as apply_summarization
     from turnkeep.tutorial.memory import count_tokens as count_tokens
     from turnkeep.tutorial.models import display_trace as display_trace
     from turnkeep.tutorial.models import format_trace as format_trace
@@ -103,7 +113,8 @@ _HOMES = {
     "turn": "Turn",
     "tutorial.callbacks": "create_optimizer_callback",
     "tutorial.llm": "LlmClient build_messages",
-    "tutorial.memory": "count_tokens",
+    "tutorial.memory": "ContextOptimizer TOOLCALL_COMPACTION_RULES TOOLRESULT_COMPACTION_RULES "
+    "apply_compaction apply_sliding_window apply_summarization count_tokens",
     "tutorial.models": "display_trace format_trace",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -150,8 +150,10 @@ def _calls(view: View) -> dict[int, ToolCall]:
     return found
 
 
-def fill(template: str, arguments: Mapping[str, Any]) -> str | None:
-    """Fill a template with a call's arguments; None where one is missing, or the template is bad.
+def fill(template: str, arguments: Mapping[str, Any], *, missing: str | None = None) -> str | None:
+    """Fill a template with a call's arguments; None where the template is bad.
+
+    What is missing becomes `missing`; without that, it is None as well.
 
     Only plain names are understood: a template cannot reach into objects, and what an argument
     brings along is cut and set in one line.
@@ -165,9 +167,9 @@ def fill(template: str, arguments: Mapping[str, Any]) -> str | None:
         texts.append(literal)
         if name is None:
             continue
-        if name not in arguments or spec or conversion:
+        if spec or conversion or (name not in arguments and missing is None):
             return None
-        value = arguments[name]
+        value = arguments.get(name, missing)
         said = value if isinstance(value, str) else compact_json(value)
         said = " ".join(said.split())
         texts.append(said if len(said) <= FIELD else f"{said[:FIELD]}…")

@@ -168,11 +168,11 @@ def _fixed(entries: Sequence[Entry]) -> Iterable[Ref]:
     said = range(len(entries)) if current is None else range(current + 1, len(entries))
     # What the user said beside it or in its place, in a form of the provider's own, as audio is.
     own = [place for place in said if _is_own_input(entries[place])]
-    own = own[-1:] if current is None else [*own, current]
+    kept = {*own[-1:]} if current is None else {*own, current}
     for place, entry in enumerate(entries):
         item = entry.item
         instructs = type(item) is Message and item.role in ("system", "developer")
-        if instructs or place in own or is_pinned(item):
+        if instructs or place in kept or is_pinned(item):
             yield entry.ref
 
 
