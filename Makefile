@@ -25,7 +25,7 @@ test: .venv/.dev
 	$(BIN)/python -m pytest $(PARALLEL) -m "not prove"
 
 prove: .venv/.dev
-	HYPOTHESIS_PROFILE=prove $(BIN)/python -m pytest -m prove --timeout 900
+	HYPOTHESIS_PROFILE=prove $(BIN)/python -m pytest $(PARALLEL) -m prove --timeout 1800
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any
 from turnkeep.cli.counting import chosen_counter, counter_options
 
 if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+
     from turnkeep.keeper import Keeper
+    from turnkeep.model import ModelClient
     from turnkeep.replay.recording import Recording
+    from turnkeep.replay.terms import Terms
     from turnkeep.tokens.counter import TokenCounter
 
 
@@ -37,6 +41,17 @@ def register(commands: Any) -> None:
         action="append",
         metavar="NAME[:KEY=VALUE]",
         help="none, tutorial-window:window_size=20; may be repeated (default: none)",
+    )
+    parser.add_argument(
+        "--summarizer",
+        metavar="WHICH",
+        help="who answers policies that ask a model for summaries: extractive (sentences picked "
+        "by rule, no model), model:ID as in model:openai/gpt-4o-mini, or recorded:FILE",
+    )
+    parser.add_argument(
+        "--record-summaries",
+        metavar="OUT.jsonl",
+        help="write what the summarizer answers, for --summarizer recorded:OUT.jsonl",
     )
     parser.add_argument(
         "--profile",
@@ -74,37 +89,26 @@ async def _replay(args: argparse.Namespace) -> int:
 
 async def _play(args: argparse.Namespace, counter: TokenCounter) -> int:
     import json
-    from contextlib import ExitStack
+    from contextlib import AsyncExitStack
 
     from turnkeep.cli.files import whole_file
     from turnkeep.cli.outcomes import outcome_table
-    from turnkeep.config import seconds
-    from turnkeep.errors import ConfigError, ContentError
-    from turnkeep.formats import get_profile
-    from turnkeep.prices import price_row
     from turnkeep.replay.html import Page
     from turnkeep.replay.named import parse_policy
     from turnkeep.replay.policies import Everything
     from turnkeep.replay.report import as_json
     from turnkeep.replay.run import replay
-    from turnkeep.replay.terms import Terms
 
-    policies = [parse_policy(text) for text in args.policy or ["none"]]
-    try:
-        profile = get_profile(args.profile)
-    except ContentError as error:
-        raise ConfigError(str(error)) from None
-    try:
-        idle = seconds(args.idle_before_user)
-    except ValueError as error:
-        raise ConfigError(f"--idle-before-user {args.idle_before_user}: {error}") from None
-    terms = Terms(profile, price_row(args.price), counter, idle)
-    for option, out in (("--requests", args.requests), ("--html", args.html)):
-        if out and any(_same_file(out, name) for name in args.names):
-            raise ConfigError(f"{option} {out} would overwrite a recording that is read")
+    names = args.policy or ["none"]
+    for text in names:
+        parse_policy(text)  # before anything is opened or asked
+    terms = _terms(args, counter)
+    _refuse_overwriting(args)
     recordings = await _recordings(args)
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         sink = page = watch = None
+        summarizer = await _summarizer(args, counter, stack)
+        policies = [parse_policy(text, summarizer=summarizer) for text in names]
         if args.requests:
             out = stack.enter_context(whole_file(args.requests))
 
@@ -128,6 +132,56 @@ async def _play(args: argparse.Namespace, counter: TokenCounter) -> int:
     else:
         print(outcome_table(played, everything, terms))
     return 0
+
+
+def _terms(args: argparse.Namespace, counter: TokenCounter) -> Terms:
+    from turnkeep.config import seconds
+    from turnkeep.errors import ConfigError, ContentError
+    from turnkeep.formats import get_profile
+    from turnkeep.prices import price_row
+    from turnkeep.replay.terms import Terms
+
+    try:
+        profile = get_profile(args.profile)
+    except ContentError as error:
+        raise ConfigError(str(error)) from None
+    try:
+        idle = seconds(args.idle_before_user)
+    except ValueError as error:
+        raise ConfigError(f"--idle-before-user {args.idle_before_user}: {error}") from None
+    return Terms(profile, price_row(args.price), counter, idle)
+
+
+def _refuse_overwriting(args: argparse.Namespace) -> None:
+    from turnkeep.errors import ConfigError
+
+    read = [*args.names, (args.summarizer or "").removeprefix("recorded:")]
+    for option, out in (
+        ("--requests", args.requests),
+        ("--html", args.html),
+        ("--record-summaries", args.record_summaries),
+    ):
+        if out and any(_same_file(out, name) for name in read if name):
+            raise ConfigError(f"{option} {out} would overwrite a recording that is read")
+    if args.record_summaries and not args.summarizer:
+        raise ConfigError("--record-summaries writes what a summarizer answers; give --summarizer")
+
+
+async def _summarizer(
+    args: argparse.Namespace, counter: TokenCounter, stack: AsyncExitStack
+) -> ModelClient | None:
+    """Open what `--summarizer` names, and the file that its answers go to."""
+    from turnkeep.cli.files import whole_file
+    from turnkeep.config import load_config
+    from turnkeep.replay.summarizer import opened_summarizer
+
+    if not args.summarizer:
+        return None
+    record = None
+    if args.record_summaries:
+        record = stack.enter_context(whole_file(args.record_summaries))
+    opening = opened_summarizer(args.summarizer, load_config(args.config), counter, record)
+    return await stack.enter_async_context(opening)
 
 
 async def _recordings(args: argparse.Namespace) -> list[Recording]:

@@ -20,7 +20,7 @@ from turnkeep.content import compact_json
 from turnkeep.formats.profile import WireMessage
 from turnkeep.replay.plot import Point, legend, plot, top_of
 from turnkeep.replay.recording import Recording
-from turnkeep.replay.report import HEAD, RULES, as_json, broken_rules, explanation, figures
+from turnkeep.replay.report import RULES, as_json, broken_rules, explanation, figures, head
 from turnkeep.replay.run import Outcome, Seen, total
 from turnkeep.replay.terms import Terms
 
@@ -85,8 +85,10 @@ class Page:
         whole = total(everything)
         sums = [total(outcomes) for outcomes in played]
         write(self._middle)
-        write(_table("All sessions", [figures(outcome, whole) for outcome in sums]))
-        for line in (*explanation(len(recordings), terms), *filter(None, map(broken_rules, sums))):
+        columns = head(sums)
+        write(_table("All sessions", columns, [figures(each, whole, columns) for each in sums]))
+        said = explanation(len(recordings), terms, columns)
+        for line in (*said, *filter(None, map(broken_rules, sums))):
             write(f"<p class=note>{text(line)}</p>\n")
         numbers = {id(session.recording): n for n, session in enumerate(self._sessions)}
         for place, recording in enumerate(recordings):
@@ -97,8 +99,8 @@ class Page:
                 continue
             labels = [outcomes[place].policy for outcomes in played]
             write(_plots(self._sessions[number], labels, number))
-            rows = [figures(outcomes[place], everything[place]) for outcomes in played]
-            write(_table("This session", rows))
+            rows = [figures(each[place], everything[place], columns) for each in played]
+            write(_table("This session", columns, rows))
             write("</section>\n")
         write(self._after)
 
@@ -171,6 +173,7 @@ def _row(seen: Seen, kept: int, new: list[int]) -> dict[str, Any]:
         "written": seen.use.written,
         "plain": seen.use.plain,
         "cost": round(seen.cost, 1),
+        "summaries": round(outgoing.spent.cost, 1),
         "repairs": outgoing.repairs,
         "violations": [list(violation) for violation in seen.violations],
         "checkpoint": outgoing.checkpoint,
@@ -194,8 +197,8 @@ def _point(seen: Seen) -> Point:
     )
 
 
-def _table(caption: str, rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th scope=col>{text(name.capitalize())}</th>" for name in HEAD)
+def _table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    names = "".join(f"<th scope=col>{text(name.capitalize())}</th>" for name in columns)
     body = "".join(
         f"<tr><th scope=row>{text(row[0])}</th>"
         + "".join(f"<td>{text(cell)}</td>" for cell in row[1:])
@@ -205,7 +208,7 @@ def _table(caption: str, rows: Iterable[Sequence[str]]) -> str:
     # A wide table scrolls by itself, by keyboard too.
     return (
         f'<div class=scroll tabindex=0 role=region aria-label="{caption}"><table>'
-        f"<caption>{caption}</caption><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>"
+        f"<caption>{caption}</caption><thead><tr>{names}</tr></thead>\n<tbody>{body}</tbody>"
         "</table></div>\n"
     )
 

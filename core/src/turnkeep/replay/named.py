@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,24 +11,30 @@ from typing import Any, Final
 
 from turnkeep.config import Config, load_config
 from turnkeep.errors import ConfigError
+from turnkeep.model import ModelClient
 from turnkeep.optimize.presets import PRESETS
 from turnkeep.optimize.rules import ContextRules
 from turnkeep.plugins import Plugins
 from turnkeep.replay.policies import Everything, Policy, TutorialWindow
 from turnkeep.replay.rewriting import Rewriting
 
+_BETWEEN: Final = re.compile(r",(?![^\[]*\])")
+"""Commas between options, not those of a list, as in pipeline=["compact","summarize"]."""
 _PLAIN: Final = (Everything.label, TutorialWindow.name)
 
 
-def parse_policy(text: str, plugins: Plugins | None = None) -> Policy:
+def parse_policy(
+    text: str, plugins: Plugins | None = None, summarizer: ModelClient | None = None
+) -> Policy:
     """Read a policy: `none`, a preset or a step of a pipeline with options, or a file.
 
     As in `tutorial-window:window_size=20`, `cheap:max_tokens=60000`,
-    `compact:max_tokens=60000,keep_recent=5`, `chat:max_tokens=40000,notes.names=500` or
-    `turnkeep.toml`. Raises ConfigError.
+    `compact:max_tokens=60000,keep_recent=5`, `chat:max_tokens=40000,notes.names=500`,
+    `coding:max_tokens=60000,pipeline=["compact","summarize"]` or
+    `turnkeep.toml`. `summarizer` is the model that its steps ask. Raises ConfigError.
     """
     if text.endswith(".toml"):
-        return _of_config(text, load_config(text, plugins=plugins))
+        return _of_config(text, load_config(text, plugins=plugins), summarizer)
     name, _, rest = text.partition(":")
     options = _options(text, rest)
     if name == Everything.label:
@@ -58,10 +65,10 @@ def parse_policy(text: str, plugins: Plugins | None = None) -> Policy:
         config = load_config({"context": table}, environ={}, plugins=plugins)
     except ConfigError as error:
         raise ConfigError(*(f"policy {text!r}: {each}" for each in error.problems)) from None
-    return _of_config(text, config)
+    return _of_config(text, config, summarizer)
 
 
-def _of_config(label: str, config: Config) -> Policy:
+def _of_config(label: str, config: Config, summarizer: ModelClient | None) -> Policy:
     if config.context.max_tokens is None:
         raise ConfigError(
             f"policy {label!r} has no limit, so it would rewrite nothing; give it max_tokens, as "
@@ -69,12 +76,12 @@ def _of_config(label: str, config: Config) -> Policy:
             if not label.endswith(".toml")
             else f"policy {label!r}: set [context] max_tokens in it, or it rewrites nothing"
         )
-    return Rewriting(label, config.context, config.steps, config.folder)
+    return Rewriting(label, config.context, config.steps, config.folder, summarizer)
 
 
 def _options(text: str, rest: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    for part in filter(None, rest.split(",")):
+    for part in filter(None, _BETWEEN.split(rest)):
         key, sign, value = part.partition("=")
         if not sign or not key.strip():
             raise ConfigError(f"policy {text!r}: {part!r} is no option; write {part}=VALUE")

@@ -9,6 +9,7 @@ from turnkeep.content import Item, Message, ToolDefinition
 from turnkeep.errors import ConfigError
 from turnkeep.formats.profile import WireMessage, leading_run
 from turnkeep.repair.steps import StepBuilder
+from turnkeep.replay.meter import Spent
 from turnkeep.replay.recording import Recording
 from turnkeep.replay.terms import Terms
 
@@ -21,7 +22,7 @@ class Outgoing(NamedTuple):
     be. `stable` is how many of the messages a checkpoint holds. `overflow`: nothing can be sent, as
     this sentence explains; the messages are then what would have been too much.
     `limit` is what they had to fit, in tokens. `tools` are those that the request declares, None:
-    the recording's.
+    the recording's. `spent` is what models took for summaries before it could be made.
     """
 
     leading: list[Message]
@@ -33,6 +34,7 @@ class Outgoing(NamedTuple):
     overflow: str | None = None
     limit: int | None = None
     tools: Sequence[ToolDefinition] | None = None
+    spent: Spent = Spent()
 
 
 class Policy(Protocol):

@@ -26,11 +26,29 @@ HEAD: Final = (
     "IN PLACE", "COST", "ALL IN",
 )  # fmt: skip
 """The figures that a person is shown."""
+SUMMARY_HEAD: Final = ("SUMMARIES", "READ", "WRITTEN", "THEIR COST")
+"""Those that are shown beside them where models were asked for summaries."""
 
 
-def figures(outcome: Outcome, everything: Outcome) -> tuple[str, ...]:
-    """Write one policy's figures as `HEAD` names them."""
-    return (
+def head(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    """Name the figures of these policies."""
+    return HEAD + SUMMARY_HEAD if any(map(_summarizes, outcomes)) else HEAD
+
+
+def _summarizes(outcome: Outcome) -> bool:
+    return bool(outcome.summaries or outcome.summary_cost)
+
+
+def figures(outcome: Outcome, everything: Outcome, names: Sequence[str] = HEAD) -> tuple[str, ...]:
+    """Write one policy's figures as `names` names them: `HEAD`, or what `head` gave."""
+    own = _summarizes(outcome)
+    summaries = (
+        f"{outcome.summaries:,}" if own else "-",
+        f"{outcome.summary_input:,}" if own else "-",
+        f"{outcome.summary_output:,}" if own else "-",
+        _times(summary_cost(outcome, everything)) if own else "-",
+    )
+    plain = (
         outcome.policy,
         f"{outcome.requests:,}",
         f"{outcome.tokens_sent:,}",
@@ -43,10 +61,17 @@ def figures(outcome: Outcome, everything: Outcome) -> tuple[str, ...]:
         _times(relative_cost(outcome, everything)),
         _times(all_in_cost(outcome, everything)),
     )
+    return plain + summaries if len(names) > len(HEAD) else plain
 
 
-def explanation(sessions: int, terms: Terms) -> list[str]:
+def explanation(sessions: int, terms: Terms, names: Sequence[str] = HEAD) -> list[str]:
     """Say what the figures are of and what the words mean."""
+    summaries = [
+        (
+            "SUMMARIES: steps that asked a model for one, the tokens that it READ and has WRITTEN, "
+            "and what those cost, which is in COST and ALL IN."
+        )
+    ]
     return [
         (
             f"{sessions} session{'s' * (sessions != 1)}, requests for {terms.profile.name}, priced "
@@ -58,6 +83,7 @@ def explanation(sessions: int, terms: Terms) -> list[str]:
             "in the request; IN PLACE: those, and those that can be recalled by a reference in it; "
             "ALL IN: the cost with one more call for each that quotes what does not stand there."
         ),
+        *(summaries if len(names) > len(HEAD) else []),
     ]
 
 
@@ -90,13 +116,19 @@ def as_json(
 
 
 def relative_cost(outcome: Outcome, everything: Outcome) -> float | None:
-    """Give a cost relative to sending everything; None where that cost nothing."""
-    return outcome.cost / everything.cost if everything.cost else None
+    """Give a cost, summaries included, relative to sending everything; None if that is free."""
+    return (outcome.cost + outcome.summary_cost) / everything.cost if everything.cost else None
+
+
+def summary_cost(outcome: Outcome, everything: Outcome) -> float | None:
+    """Give the part of `relative_cost` that summaries cost."""
+    return outcome.summary_cost / everything.cost if everything.cost else None
 
 
 def all_in_cost(outcome: Outcome, everything: Outcome) -> float | None:
     """Give a cost with that of all misses, relative to sending everything."""
-    return (outcome.cost + outcome.miss_cost) / everything.cost if everything.cost else None
+    cost = outcome.cost + outcome.summary_cost + outcome.miss_cost
+    return cost / everything.cost if everything.cost else None
 
 
 def share(part: int, whole: int) -> float | None:
@@ -130,6 +162,10 @@ def _row(outcome: Outcome, everything: Outcome, terms: Terms) -> dict[str, Any]:
         "argument_facts": outcome.argument_facts,
         "misses": outcome.misses,
         "checkpoints": outcome.checkpoints,
+        "summaries": outcome.summaries,
+        "summary_input": outcome.summary_input,
+        "summary_output": outcome.summary_output,
+        "summary_cost": _rounded(summary_cost(outcome, everything)),
         "seconds": round(outcome.seconds, 3),
         "violations": dict(sorted(outcome.violations.items())),
     }

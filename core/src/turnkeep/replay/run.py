@@ -7,15 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from turnkeep.content import ToolDefinition
 from turnkeep.formats.profile import Violation, Wire
 from turnkeep.prices import PriceRow
 from turnkeep.replay.cache import CacheUse, Sent, use_of_cache
+from turnkeep.replay.meter import Spent
 from turnkeep.replay.policies import Outgoing, Policy
 from turnkeep.replay.recording import Recording
 from turnkeep.replay.retention import FactLog, Score, Standing
+from turnkeep.replay.sending import Made, Sender
 from turnkeep.replay.terms import Terms
-from turnkeep.replay.weigh import Scales, Weight
+from turnkeep.replay.weigh import Scales
 
 MISS_TOKENS: Final = 1_500
 """What an agent is taken to write into its context to get back what it does not see."""
@@ -27,7 +28,8 @@ class Outcome:
 
     `facts` to `missing` are those of `Score`, counted once a call, so sums over sessions pool them.
     `misses` counts the calls that quote a fact which is not visible, `miss_cost` what it would cost
-    to look it up.
+    to look it up. `cost` is of requests alone; `summaries` counts the steps that asked a model,
+    `summary_cost` is what those took, beside it.
     """
 
     policy: str
@@ -50,6 +52,10 @@ class Outcome:
     missing: int = 0
     misses: int = 0
     miss_cost: float = 0.0
+    summaries: int = 0
+    summary_input: int = 0
+    summary_output: int = 0
+    summary_cost: float = 0.0
     seconds: float = 0.0
     violations: dict[str, int] = field(default_factory=dict)
 
@@ -65,6 +71,13 @@ class Outcome:
         self.cost += price.cost(cached=use.cached, written=use.written, plain=use.plain)
         for rule in {violation.rule for violation in violations}:
             self.violations[rule] = self.violations.get(rule, 0) + 1
+
+    def spend(self, spent: Spent) -> None:
+        """Count in what models took for summaries."""
+        self.summaries += spent.times
+        self.summary_input += spent.input
+        self.summary_output += spent.output
+        self.summary_cost += spent.cost
 
     def judge(self, score: Score, use: CacheUse, price: PriceRow) -> None:
         """Count in what one request held of the facts that its call quoted.
@@ -85,6 +98,7 @@ class Outcome:
         for name in (
             "requests", "invalid", "repairs", "over_budget", "overflows", "checkpoints",
             "tokens_sent", "cached_tokens", "cost", "seconds", "misses", "miss_cost",
+            "summaries", "summary_input", "summary_output", "summary_cost",
             *Score._fields,
         ):  # fmt: skip
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -143,20 +157,18 @@ async def play(
     call = -1
     async for outgoing in policy.play(recording, terms):
         call += 1
-        made = playing.take(call, outgoing)
+        made, use, violations = playing.take(call, outgoing)
         aside -= time.process_time()
         score = None
         if standing is not None:
-            score = playing.judge(call, outgoing, made, standing)
+            score = playing.judge(call, outgoing, made, use, standing)
         if watch is not None:
-            use = made.use
             cost = terms.price.cost(cached=use.cached, written=use.written, plain=use.plain)
             watch(
                 Seen(
-                    recording, call, outgoing, made.system, made.sent, use, cost,
-                    made.violations, score,
+                    recording, call, outgoing, made.system, made.sent, use, cost, violations, score
                 )
-            )  # fmt: skip
+            )
         aside += time.process_time()
         if sink is not None:
             sink(playing.line(call, outgoing, made))
@@ -165,71 +177,21 @@ async def play(
     return playing.outcome
 
 
-class _Made(NamedTuple):
-    """One request as it would be sent."""
-
-    system: list[Wire] | None
-    body: Wire
-    sent: Sent
-    overhead: int
-    use: CacheUse
-    violations: list[Violation]
-
-
 class _Playing:
     """One recording under one policy, from call to call."""
 
     def __init__(self, recording: Recording, label: str, terms: Terms, scales: Scales) -> None:
         self.recording = recording
         self.terms = terms
-        self.scales = scales
+        self.sender = Sender(recording, terms, scales)
         self.outcome = Outcome(label, recording.session_id)
         self.before: Sent | None = None
-        self._definitions: Sequence[ToolDefinition] | None = None
-        self._tools: list[Wire] = []
-        self._tool_texts: tuple[str, ...] = ()
-        self._tool_weight = Weight(0, 0)
 
-    def take(self, call: int, outgoing: Outgoing) -> _Made:
+    def take(self, call: int, outgoing: Outgoing) -> tuple[Made, CacheUse, list[Violation]]:
         """Make the request of a call, check it, and count it in."""
-        recording, profile, scales = self.recording, self.terms.profile, self.scales
-        self._declare(recording.tools if outgoing.tools is None else outgoing.tools)
-        system, first = profile.system(recording.instructions, outgoing.leading)
-        messages = [*first, *outgoing.messages]
-        stable = len(first) + outgoing.stable if outgoing.stable else 0
-        body = profile.payload(
-            messages=messages,
-            system=system,
-            tools=self._tools,
-            session_id=recording.session_id,
-            stable=stable,
-        )
-        declared, tool_weight = self._tools, self._tool_weight
-        if not declared and (declared := profile.inferred_tools(messages)):
-            named = [ToolDefinition(name=tool["name"], parameters={}) for tool in declared]
-            tool_weight = scales.countable(profile.tool_texts(named))
-        head = scales.countable(profile.system_texts(system))
-        weights = [scales.message(message) for message in messages]
-        marks = profile.breakpoints(declared, system, messages, stable=stable)
-        sent = Sent(
-            head=(declared, system or []),
-            head_tokens=profile.request_overhead + tool_weight.tokens + head.tokens,
-            messages=messages,
-            tokens=[weight.tokens for weight in weights],
-            breakpoints=marks,
-            by_itself=not marks,
-        )
-        overhead = profile.request_overhead + tool_weight.overhead + head.overhead
-        overhead += sum(weight.overhead for weight in weights)
-        use, violations = self._send(call, outgoing, sent, body)
-        return _Made(system, body, sent, overhead, use, violations)
-
-    def _declare(self, definitions: Sequence[ToolDefinition]) -> None:
-        if definitions is not self._definitions:
-            countable = self.terms.profile.tool_texts(definitions)
-            self._definitions = definitions
-            self._tools = self.terms.profile.tools(definitions)
-            self._tool_texts, self._tool_weight = countable.texts, self.scales.countable(countable)
+        made = self.sender.make(outgoing)
+        self.outcome.spend(outgoing.spent)
+        return made, *self._send(call, outgoing, made.sent, made.body)
 
     def _send(
         self, call: int, outgoing: Outgoing, sent: Sent, body: Wire
@@ -249,16 +211,18 @@ class _Playing:
         outcome.over_budget += outgoing.limit is not None and sent.total > outgoing.limit
         return use, violations
 
-    def judge(self, call: int, outgoing: Outgoing, made: _Made, standing: Standing) -> Score:
+    def judge(
+        self, call: int, outgoing: Outgoing, made: Made, use: CacheUse, standing: Standing
+    ) -> Score:
         """Score what the request holds of the facts that its call quotes."""
         # What cannot be sent shows nothing.
         shown = made.sent.messages if outgoing.overflow is None else []
-        texts = (*self.terms.profile.system_texts(made.system).texts, *self._tool_texts)
+        texts = (*self.terms.profile.system_texts(made.system).texts, *self.sender.tool_texts)
         score = standing.score(call, texts if shown else (), shown)
-        self.outcome.judge(score, made.use, self.terms.price)
+        self.outcome.judge(score, use, self.terms.price)
         return score
 
-    def line(self, call: int, outgoing: Outgoing, made: _Made) -> dict[str, Any]:
+    def line(self, call: int, outgoing: Outgoing, made: Made) -> dict[str, Any]:
         """Give the request as `--requests` writes it."""
         return {
             "session": self.recording.session_id,
