@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from turnkeep.tutorial.memory import count_tokens as count_tokens
     from turnkeep.tutorial.models import display_trace as display_trace
     from turnkeep.tutorial.models import format_trace as format_trace
+    from turnkeep.tutorial.tools import load_mcp_tools as load_mcp_tools
 
 _HOMES = {
     "agent": "Agent AgentResult BaseTool ExecutionContext FunctionTool LlmRequest LlmResponse "
@@ -116,6 +117,7 @@ _HOMES = {
     "tutorial.memory": "ContextOptimizer TOOLCALL_COMPACTION_RULES TOOLRESULT_COMPACTION_RULES "
     "apply_compaction apply_sliding_window apply_summarization count_tokens",
     "tutorial.models": "display_trace format_trace",
+    "tutorial.tools": "load_mcp_tools",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -7,6 +7,7 @@ import asyncio
 import importlib
 import importlib.util
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
@@ -15,13 +16,14 @@ from types import ModuleType
 from typing import Any
 
 from turnkeep.agent import Agent, PendingToolCall, ToolConfirmation
-from turnkeep.agent.events import Finished
-from turnkeep.agent.models import open_model
+from turnkeep.agent.events import Finished, ModelCalled, ToolStarted
 from turnkeep.agent.tools import BaseTool
 from turnkeep.cli.chat.commands import Commands
 from turnkeep.cli.chat.screen import Screen
+from turnkeep.config import load_config
 from turnkeep.errors import ConfigError, ModelError, TurnkeepError
-from turnkeep.keeper import Keeper, open_keeper
+from turnkeep.hookspecs import Env
+from turnkeep.keeper import Keeper
 
 
 def talk(args: argparse.Namespace) -> int:
@@ -30,11 +32,13 @@ def talk(args: argparse.Namespace) -> int:
     with asyncio.Runner() as runner:
         resources = AsyncExitStack()
         try:
-            model = None
+            config, model = load_config(args.config), None
             if args.model is not None:
-                model = runner.run(resources.enter_async_context(open_model(args.model)))
-            opening = open_keeper(args.config, model=model)
-            keeper = runner.run(resources.enter_async_context(opening))
+                env = Env(data_dir=config.folder, logger=logging.getLogger("turnkeep"))
+                opening = config.open_model(args.model, env)
+                model = runner.run(resources.enter_async_context(opening))
+            keeper = Keeper.from_config(config, model=model)
+            runner.run(resources.enter_async_context(keeper))
             if keeper.model is None:
                 raise ConfigError(
                     "there is no model to talk to: name one by --model, as openai/gpt-4o-mini, or "
@@ -125,11 +129,15 @@ class Talk:
     async def _stream(
         self, text: str | None, decisions: Sequence[ToolConfirmation]
     ) -> Sequence[PendingToolCall]:
+        asked = False
         events = self._agent.stream(text, None, self.commands.session, decisions)
         async with aclosing(events):
             async for event in events:
                 self._screen.show(event)
+                asked = asked or isinstance(event, ModelCalled | ToolStarted)
                 if isinstance(event, Finished):
+                    if not asked and event.result.status == "complete":
+                        self._screen.note("there is nothing to go on with: the answer stands")
                     self.commands.spent(event.result)
                     return event.result.pending_tool_calls
         return ()
