@@ -5,7 +5,11 @@ price table, one checker, one counter and one measure of retention: `none`, `tut
 `--policy` names, and with `--peers` other frameworks' ways (set up by `make peers`; see
 peers/README.md), with their documented defaults first and then set to the limit.
 
+With `--presets` the presets are played at the limit, and with `--summarizer` each of them with
+summaries, too (`coding-summary`, …: see summary_policies.py).
+
     python benchmarks/optimization.py [--peers [NAME,NAME]] [--policy NAME[:KEY=VALUE]]…
+        [--presets] [--summarizer extractive|model:ID|recorded:FILE]
         [--sessions long|all] [--limit TOKENS] [--price ROW] [--profile NAME] [--per-session]
         [--json FILE] [--csv FILE] [--check] [FILE…]
 
@@ -29,14 +33,16 @@ from typing import Any
 import peers
 from optimization_bounds import check
 from peers.rows import RETENTION, as_rows, better_and_cheaper, legend, row_table
+from summary_policies import SUFFIX, chosen_summarizer, named_policy, summarizer_option
 from token_rows import TRANSCRIPTS
 
 from turnkeep.formats import get_profile
+from turnkeep.model import ModelClient
+from turnkeep.optimize.presets import PRESETS
 from turnkeep.prices import DEFAULT_ROW, price_row
-from turnkeep.replay.named import parse_policy
 from turnkeep.replay.policies import Everything, Outgoing, Policy, TutorialWindow
 from turnkeep.replay.recording import Recording, read_recordings
-from turnkeep.replay.run import replay
+from turnkeep.replay.run import Outcome, replay
 from turnkeep.replay.terms import Terms
 from turnkeep.tokens.counter import TokenCounter
 from turnkeep.tokens.estimate import EstimateCounter
@@ -129,11 +135,17 @@ def chosen_files(args: argparse.Namespace) -> list[str]:
     return [str(TRANSCRIPTS / f"{name}.jsonl") for name in LONG if TRANSCRIPTS.is_dir()]
 
 
-def chosen_policies(args: argparse.Namespace, counter: Memo) -> tuple[list[Policy], list[str]]:
+def chosen_policies(
+    args: argparse.Namespace, counter: Memo, summarizer: ModelClient | None
+) -> tuple[list[Policy], list[str]]:
     """Give all policies in the order of the table, and a line for each peer that is missing."""
     policies: list[Policy] = [Everything(), TutorialWindow()]
     known = {policy.label for policy in policies}
-    named = [parse_policy(text) for text in args.policy]
+    names = list(args.policy)
+    if args.presets:
+        suffixes = ("", SUFFIX) if summarizer is not None else ("",)
+        names += [f"{name}{end}:max_tokens={args.limit}" for name in PRESETS for end in suffixes]
+    named = [named_policy(text, summarizer) for text in names]
     policies += [policy for policy in named if policy.label not in known]
     skipped = []
     for family in args.peers:
@@ -160,6 +172,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("files", nargs="*", metavar="FILE", help="recorded sessions")
     parser.add_argument("--sessions", choices=("long", "all"), default="long")
     parser.add_argument("--policy", action="append", default=[], metavar="NAME[:KEY=VALUE]")
+    parser.add_argument("--presets", action="store_true", help="the presets at the limit")
+    summarizer_option(parser)
     parser.add_argument(
         "--peers", nargs="?", type=families, const="all", default=[], metavar="NAME,NAME"
     )
@@ -194,6 +208,16 @@ def write_csv(rows: Sequence[dict[str, Any]], file: Path) -> None:
             )
 
 
+async def play(
+    args: argparse.Namespace, recordings: Sequence[Recording], terms: Terms, counter: Memo
+) -> tuple[list[Policy], list[Watched], list[list[Outcome]], list[str]]:
+    """Play all policies in one replay: what is worked out of a recording is worked out once."""
+    async with chosen_summarizer(args.summarizer, counter) as summarizer:
+        policies, skipped = chosen_policies(args, counter, summarizer)
+        watched = [Watched(policy, args.limit) for policy in policies]
+        return policies, watched, await replay(recordings, watched, terms), skipped
+
+
 def main() -> int:
     """Run the benchmark."""
     args = parse()
@@ -212,10 +236,7 @@ def main() -> int:
         return 1 if problems else 0
     terms = Terms(get_profile(args.profile), price_row(args.price), counter, args.idle_before_user)
     recordings = list(read_recordings(files))
-    policies, skipped = chosen_policies(args, counter)
-    watched = [Watched(policy, args.limit) for policy in policies]
-    # All policies in one replay: what is worked out of a recording is worked out once.
-    played = asyncio.run(replay(recordings, watched, terms))
+    policies, watched, played, skipped = asyncio.run(play(args, recordings, terms, counter))
     sums, rows = as_rows(policies, [policy.watches for policy in watched], played, terms)
     print(
         f"{len(recordings)} sessions, {sums[0]['requests']:,} calls, limit {args.limit:,} tokens, "

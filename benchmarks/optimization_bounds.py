@@ -16,9 +16,11 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
+from summary_policies import chosen_summarizer, has_summarize, named_policy
+
 from turnkeep.content import Message, ToolCall, ToolDefinition, ToolResult
 from turnkeep.formats import PROFILE_NAMES, get_profile
-from turnkeep.optimize.pipeline import opened_engine
+from turnkeep.model import ModelClient
 from turnkeep.optimize.recall import answer, exchange, text_of
 from turnkeep.optimize.reference import references
 from turnkeep.prices import price_row
@@ -26,7 +28,7 @@ from turnkeep.replay.named import parse_policy
 from turnkeep.replay.policies import Outgoing, Policy
 from turnkeep.replay.recording import Recording
 from turnkeep.replay.report import as_json
-from turnkeep.replay.rewriting import Played, Rewriting
+from turnkeep.replay.rewriting import Rewriting
 from turnkeep.replay.run import replay
 from turnkeep.replay.terms import Terms
 from turnkeep.tokens.memo import Memo
@@ -108,13 +110,26 @@ def strings(value: Any) -> Iterator[str]:
             yield from strings(below)
 
 
-def check_validity(recordings: Sequence[Recording], counter: Memo) -> list[str]:
-    """Play everything at every limit for every profile."""
+def check_validity(
+    recordings: Sequence[Recording], counter: Memo, name: str = "coding"
+) -> list[str]:
+    """Play everything at every limit for every profile, with an extract where it is summarized."""
+    return asyncio.run(_check_validity(recordings, counter, name))
+
+
+async def _check_validity(recordings: Sequence[Recording], counter: Memo, name: str) -> list[str]:
+    async with chosen_summarizer("extractive", counter) as summarizer:
+        return await _check_all(recordings, counter, name, summarizer)
+
+
+async def _check_all(
+    recordings: Sequence[Recording], counter: Memo, name: str, summarizer: ModelClient | None
+) -> list[str]:
     problems: list[str] = []
     for profile in PROFILE_NAMES:
         for limit in LIMITS:
             terms = Terms(get_profile(profile), price_row("anthropic-5m"), counter)
-            checking = Checking(parse_policy(f"coding:max_tokens={limit}"))
+            checking = Checking(named_policy(f"{name}:max_tokens={limit}", summarizer))
             over = 0
 
             def look(request: dict[str, Any], limit: int = limit) -> None:
@@ -123,16 +138,17 @@ def check_validity(recordings: Sequence[Recording], counter: Memo) -> list[str]:
                 texts = [text for part in parts for text in strings(part)]
                 over += request["overflow"] is None and sum(counter.count_texts(texts)) > limit
 
-            [outcomes] = asyncio.run(replay(recordings, [checking], terms, look, facts=False))
+            [outcomes] = await replay(recordings, [checking], terms, look, facts=False)
             invalid = sum(outcome.invalid for outcome in outcomes)
             own = sum(outcome.over_budget for outcome in outcomes)
             calls = sum(outcome.requests for outcome in outcomes)
+            summaries = sum(outcome.summaries for outcome in outcomes)
             reasons = ", ".join(f"{n} by {why}" for why, n in sorted(checking.forced.items()))
             print(
                 f"  {profile:<17} {limit:>7,}: {calls:,} calls, {invalid} invalid, {own} over the "
                 f"limit, {over} by the texts alone, {len(checking.overflows)} overflows, "
                 f"{checking.checkpoints} checkpoints ({reasons}), {checking.references} references "
-                "recalled"
+                f"recalled{f', {summaries} summaries' if summaries else ''}"
             )
             for line in (*checking.overflows, *checking.problems):
                 print(f"    {line}")
@@ -195,8 +211,7 @@ async def timed(
     terms = Terms(get_profile("anthropic"), price_row("anthropic-5m"), counter)
     calls: list[float] = []
     rewrites: list[tuple[float, int]] = []
-    async with opened_engine(policy.rules, policy.steps, policy.env) as engine:
-        played = Played(engine, recording, terms)
+    async with policy.opened(recording, terms) as played:
         for number in range(len(recording.calls)):
             items = len(played.context.items)
             counted, began = counter.spent, time.perf_counter()
@@ -279,5 +294,8 @@ def check(
     problems = check_time(every, make)
     print(f"{len(every)} sessions at each limit, for each profile:")
     problems += check_validity(every, counter)
+    if has_summarize():
+        print("with summaries (extractive):")
+        problems += check_validity(every, counter, "coding-summary")
     print(f"{len(long)} long sessions at 60,000:")
     return problems + check_costs(long, counter)

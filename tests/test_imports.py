@@ -39,7 +39,10 @@ def test_import_turnkeep_loads_next_to_nothing():
     [
         ("--help",),
         ("--version",),
-        *((command, "--help") for command in ("chat", "sessions", "replay", "init", "check", "schema")),
+        *(
+            (command, "--help")
+            for command in ("chat", "sessions", "replay", "init", "check", "schema")
+        ),
     ],
 )
 def test_help_loads_no_pydantic(args):

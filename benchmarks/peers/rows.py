@@ -61,22 +61,26 @@ def _add(
     whole: float,
     terms: Terms,
 ) -> None:
-    """Put the benchmark's own figures into a row."""
+    """Put the benchmark's own figures into a row.
+
+    What summaries cost is in `relative_cost` already where the replay has charged it.
+    """
     own = [ledger for ledger in ledgers if ledger is not None]
     # A summarizer reads at the full price, as its prompt is not the session's, and writes.
     summarizer = sum(ledger.read + ledger.written * terms.price.output for ledger in own)
     relative = summarizer / whole if whole else 0.0
+    charged = row["summary_cost"] or 0.0
     cpu = sum(ledger.cpu for ledger in own) if own else sum(watch.cpu for watch in watches)
     row.update(
         over_limit=row["over_budget"],
         rewrites=sum(watch.rewrites for watch in watches),
         empty=sum(watch.empty for watch in watches),
         cpu_ms=round(cpu * 1e3 / row["requests"], 3) if row["requests"] else 0.0,
-        summaries=sum(ledger.summaries for ledger in own),
+        summaries=row["summaries"] + sum(ledger.summaries for ledger in own),
         lost_summaries=sum(ledger.lost for ledger in own),
         raised=sum(ledger.raised for ledger in own),
         errors=sorted({error for ledger in own for error in ledger.errors})[:3],
-        summarizer_cost=round(relative, 4),
+        summarizer_cost=round(relative + charged, 4),
         total_cost=round((row["relative_cost"] or 0.0) + relative, 4),
     )
 
@@ -98,7 +102,7 @@ def row_table(rows: Sequence[Row]) -> str:
                 f"{row['over_limit']:,}",
                 f"{row['mean_tokens']:,.0f}",
                 f"{row['cached_share']:.1%}",
-                "-" if row["relative_cost"] is None else f"{row['relative_cost']:.3f}",
+                "-" if row["relative_cost"] is None else f"{_requests_cost(row):.3f}",
                 f"{row['summarizer_cost']:.3f}" if row["summaries"] else "-",
                 f"{row['rewrites']:,}",
                 f"{row['cpu_ms']:.2f}",
@@ -106,6 +110,12 @@ def row_table(rows: Sequence[Row]) -> str:
             )
         )
     return table(head, lines)
+
+
+def _requests_cost(row: Row) -> float:
+    """Give what the requests alone cost: the table has the summaries in a column beside it."""
+    cost: float = row["total_cost"] - row["summarizer_cost"]
+    return cost
 
 
 def _share(value: Any) -> str:

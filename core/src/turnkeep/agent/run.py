@@ -78,6 +78,8 @@ class Run:
         self._costs: list[float | None] = []
         self._refused = 0
         """How often a final answer was not what `output_type` asks for."""
+        self._seen = (0, 0, 0, 0)
+        """The lists of live and of shown events, and their lengths, when they were equal last."""
 
     async def events(
         self, said: Message | None, confirmations: Sequence[ToolConfirmation]
@@ -335,16 +337,21 @@ class Run:
     # What the program sees and changes
 
     def _see(self) -> None:
-        """Show the program the live events as they are now."""
-        stored = self._turn.events
-        known = {event.id for event in stored}
-        added = [event for event in self._context.events if event.id not in known]
-        added = [event for event in added if event.seq is None]
-        self._context.events = [*stored, *added]
+        """Show the program the live events as they are now; costs what is new."""
+        stored, shown = self._turn.events, self._context.events
+        if (id(stored), id(shown), len(shown)) == self._seen[:3]:
+            shown += stored[self._seen[3] :]
+        else:  # a rewritten context, or the program has changed its list
+            known = {event.id for event in stored}
+            added = [e for e in shown if e.seq is None and e.id not in known]
+            shown = self._context.events = [*stored, *added]
+        self._seen = id(stored), id(shown), len(shown), len(stored)
 
     async def _keep_added(self) -> None:
         """Store the events that callbacks and tools have added to the context."""
         self._see()
+        if len(self._context.events) == len(self._turn.events):
+            return
         added = [event for event in self._context.events if event.seq is None]
         if added:
             self._context.events = list(self._turn.events)
