@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from turnkeep.hookspecs import StoreSpec as StoreSpec
     from turnkeep.hookspecs import hookimpl as hookimpl
     from turnkeep.keeper import Keeper as Keeper
-    from turnkeep.keeper import open_keeper as open  # noqa: A004, F401  # read as turnkeep.open
+    from turnkeep.keeper import open_keeper as _open_keeper
     from turnkeep.manager import InMemorySessionManager as InMemorySessionManager
     from turnkeep.manager import SessionManager as SessionManager
     from turnkeep.model import ModelAnswer as ModelAnswer
@@ -94,6 +94,8 @@ if TYPE_CHECKING:
     from turnkeep.tutorial.models import display_trace as display_trace
     from turnkeep.tutorial.models import format_trace as format_trace
     from turnkeep.tutorial.tools import load_mcp_tools as load_mcp_tools
+
+    open = _open_keeper  # noqa: A001  # read as turnkeep.open
 
 _HOMES = {
     "agent": "Agent AgentResult BaseTool ExecutionContext FunctionTool LlmRequest LlmResponse "

@@ -27,7 +27,7 @@ from turnkeep.errors import (
     TurnkeepError,
 )
 from turnkeep.events import Checkpoint, Event, new_id
-from turnkeep.log import Log, begin, jittered, read_event, read_records
+from turnkeep.log import Log, begin, jittered, read_event, read_records, settled
 from turnkeep.meta import Meta, check_free
 from turnkeep.store import (
     MAX_TTL,
@@ -136,6 +136,7 @@ class Lease:
         self._read: datetime | None = None
         """The store's clock as the session was read, until it is used."""
         self._pulse: asyncio.Task[None] | None = None
+        self._closing = False
 
     @property
     def head(self) -> Head | None:
@@ -201,9 +202,19 @@ class Lease:
                 await self._settle()
 
     async def close(self, *, failing: bool) -> None:
-        """Close the turn if it is open. `failing`: an error is on its way, do not hide it."""
+        """Close the turn if it is open. `failing`: an error is on its way, do not hide it.
+
+        It is closed also where the caller is cancelled meanwhile, however often.
+        """
+        self._closing = True
+        self._stop_pulse()  # at once: nothing keeps a turn fresh that nobody works on
+        try:
+            await settled(self._close(failing=failing))
+        finally:
+            self._closing = False
+
+    async def _close(self, *, failing: bool) -> None:
         async with self._lock:
-            self._stop_pulse()
             try:
                 await self._settle()
                 if self._phase == "open":
@@ -334,7 +345,7 @@ class Lease:
             self.exposed = self.exposed and self._phase == "open"
         if self._phase != "open":
             self._stop_pulse()
-        elif self._pulse is None or self._pulse.done():
+        elif not self._closing and (self._pulse is None or self._pulse.done()):
             self._pulse = asyncio.create_task(self._keep_fresh())
 
     async def _settle(self) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import Final, NamedTuple, TypeVar, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from turnkeep.codec import decode_event, encode_event
 from turnkeep.errors import (
@@ -200,6 +200,29 @@ def stamp(events: Sequence[Event], last: int) -> None:
     """Note on events, the last of which has this seq, where they are stored."""
     for seq, event in enumerate(events, last - len(events) + 1):
         event.stored_as(seq)
+
+
+async def settled(work: Coroutine[Any, Any, T]) -> T:
+    """Finish what was begun, also where the caller is cancelled: then it is all done or failed.
+
+    However often it is cancelled: some libraries do so at every await.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            if task.cancelled():
+                raise
+            cancelled = error
+        except Exception:  # noqa: BLE001  # told below
+            break
+    if cancelled is not None:
+        if not task.cancelled():
+            task.exception()  # seen: the cancellation is what the caller is told
+        raise cancelled
+    return task.result()
 
 
 def jittered(delay: float) -> float:

@@ -128,6 +128,13 @@ class Turn:
     ) -> None:
         await self._lease.close(failing=error is not None)
 
+    async def open(self) -> None:
+        """Open the turn before anything is spent, where the first thing is not kept at once.
+
+        Raises SessionBusy, or waits, as the rules say. The context may be read anew.
+        """
+        await self._lease.write(Intent(("open",), tuple, restarts=True))
+
     async def add(self, *items: Item, author: str | None = None) -> Sequence[Event]:
         """Keep items; consecutive ones of one author become one event.
 

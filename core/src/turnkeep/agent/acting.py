@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from copy import deepcopy
 
 from turnkeep.agent.callbacks import Hooked, called
 from turnkeep.agent.context import ExecutionContext
@@ -13,6 +14,7 @@ from turnkeep.agent.schema import as_json
 from turnkeep.agent.tools import BaseTool
 from turnkeep.content import Model, ToolCall, ToolResult
 from turnkeep.errors import ContentError, ToolError, TurnkeepError
+from turnkeep.log import settled
 from turnkeep.results import result_of
 from turnkeep.turn import Turn
 
@@ -67,12 +69,12 @@ class Acting:
         finally:
             if not running.done():
                 running.cancel()
-                await asyncio.wait([running])
+                await settled(_gone(running))
 
     async def _result(self, context: ExecutionContext, call: ToolCall) -> ToolResult:
         result: ToolResult | None = None
         for callback in self._hooks.before_tool:
-            given = await called(callback, context, call)
+            given = await called(callback, context, call.model_copy(deep=True))
             if given is not None:
                 result = _as_result(call, given)
                 break
@@ -91,16 +93,22 @@ class Acting:
             return result_of(call, f"there is no tool {call.name!r}; there are: {there}", "error")
         try:
             async with asyncio.timeout(tool.timeout) as limit:
-                value = await tool.execute(context, **call.arguments)
+                # A copy: what a tool does to its arguments is not what the model has said.
+                value = await tool.execute(context, **deepcopy(call.arguments))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # it is the run that is cancelled, not what the tool waited for
+            return result_of(call, "what it waited for was cancelled, outcome unknown", "error")
         except ToolError as error:
-            return result_of(call, str(error), "error")
+            return result_of(call, _said(error), "error")
         except TimeoutError as error:
             if not limit.expired():  # the tool's own
                 return result_of(call, error, "error")
             sentence = f"it took longer than {tool.timeout:g} s and was given up, outcome unknown"
             return result_of(call, sentence, "error")
         except ValueError as error:
-            return result_of(call, str(error) or type(error).__name__, "error")
+            return result_of(call, _said(error), "error")
         except Exception as error:  # whatever a tool raises is told to the model
             _logger.debug("tool %s failed", call.name, exc_info=error)
             return _storable(call, error)
@@ -117,13 +125,25 @@ def _as_result(call: ToolCall, value: object) -> ToolResult:
             call, value if parts or isinstance(value, Model) else as_json(value), "success"
         )
     except (ContentError, ValueError, RecursionError) as error:
-        sentence = f"its result cannot be kept: {type(error).__name__}: {error}"
+        sentence = f"its result cannot be kept: {type(error).__name__}: {_said(error)}"
         return result_of(call, sentence, "error")
+
+
+def _said(error: BaseException) -> str:
+    """Give an error's sentence; one that cannot say it is named."""
+    try:
+        return str(error) or type(error).__name__
+    except Exception:  # noqa: BLE001  # a stranger's
+        return type(error).__name__
+
+
+async def _gone(task: asyncio.Task[None]) -> None:
+    await asyncio.wait([task])
 
 
 def _storable(call: ToolCall, error: Exception) -> ToolResult:
     try:
-        return result_of(call, error, "error")
+        return result_of(call, f"{type(error).__name__}: {_said(error)}", "error")
     except (ContentError, ValueError):
         return result_of(call, type(error).__name__, "error")
 

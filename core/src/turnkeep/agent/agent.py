@@ -13,12 +13,13 @@ from turnkeep.agent.callbacks import Callbacks, Hooked
 from turnkeep.agent.context import AgentResult, ExecutionContext, ToolConfirmation
 from turnkeep.agent.events import AgentEvent, Finished
 from turnkeep.agent.homes import Homes
+from turnkeep.agent.locks import AnyLoopLock
 from turnkeep.agent.models import Model, opened
 from turnkeep.agent.output import Output
 from turnkeep.agent.run import Parts, Run
 from turnkeep.agent.tools import Tools, named_tools
 from turnkeep.content import Message, Part
-from turnkeep.errors import ConfigError, ContentError
+from turnkeep.errors import ConfigError, ContentError, TurnkeepError
 from turnkeep.formats.profile import is_blank
 from turnkeep.keeper import Keeper
 from turnkeep.model import ModelClient, ModelSettings
@@ -117,7 +118,7 @@ class Agent:
         self._on_pending = on_pending
         self._resources = AsyncExitStack()
         self._client: ModelClient | None = None
-        self._opening = asyncio.Lock()
+        self._opening = AnyLoopLock()
 
     @property
     def session_manager(self) -> BaseSessionManager:
@@ -195,8 +196,21 @@ class Agent:
         )
 
     def run_sync(self, user_input: UserInput, **arguments: Any) -> AgentResult:
-        """Run where there is no event loop, as a script does; takes what `run` takes."""
-        return asyncio.run(self.run(user_input, **arguments))
+        """Run where there is no event loop, as a script does; takes what `run` takes.
+
+        What was opened for it is closed again: it belongs to a loop that ends here.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(self._once(user_input, arguments))
+        raise TurnkeepError("an event loop is running here: use `await agent.run(...)`")
+
+    async def _once(self, user_input: UserInput, arguments: dict[str, Any]) -> AgentResult:
+        try:
+            return await self.run(user_input, **arguments)
+        finally:
+            await self.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -213,6 +227,7 @@ class Agent:
         """Close the model if the agent opened it; the agent can be used again."""
         self._client = None
         await self._resources.aclose()
+        self._resources = AsyncExitStack()
 
     async def _events(
         self,

@@ -35,6 +35,10 @@ class ExecutionContext:
     )
     _home: Any = field(default=None, repr=False, compare=False)
     """Where a run without a session keeps its turns, so that it can be continued."""
+    _of: str | None = field(default=None, repr=False, compare=False)
+    """The session that it showed last."""
+    _state: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """The state as it was stored last: only what has changed since goes on top."""
 
     def add_event(self, event: Event) -> None:
         """Add an event; it is stored with the session when the run goes on."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final
 
+from turnkeep.agent.locks import AnyLoopLock
 from turnkeep.codec import decode_event, decode_object, encode_event, encode_object
 from turnkeep.errors import SessionConflict, SessionExists, SessionNotFound, StoreError
 from turnkeep.events import utc_now
 from turnkeep.history import standing_base
+from turnkeep.log import settled
 from turnkeep.session import BaseSessionManager, Session
 from turnkeep.store import (
     KEEP,
@@ -29,7 +31,6 @@ from turnkeep.store import (
 )
 
 _logger = logging.getLogger("turnkeep")
-T = TypeVar("T")
 
 
 @dataclass
@@ -39,7 +40,7 @@ class _Known:
     incarnation: bytes
     version: int
     print: tuple[int, bytes]
-    """Number of events and state, by which a change by somebody else is seen."""
+    """Number of events and a hash of the state, by which somebody else's change is seen."""
     meta: bytes = b""
     base: int = 0
     commit_id: bytes = b""
@@ -61,7 +62,7 @@ class ForeignStore:
     def __init__(self, manager: BaseSessionManager) -> None:
         self._manager = manager
         self._known: dict[str, _Known] = {}
-        self._lock = asyncio.Lock()
+        self._lock = AnyLoopLock()
         self._told = False
 
     async def create(
@@ -80,12 +81,17 @@ class ForeignStore:
             if await self._manager.get(session_id) is not None:
                 raise SessionExists(session_id)
             try:
-                session = await _settled(self._manager.create(session_id, user_id))
+                session = await settled(self._manager.create(session_id, user_id))
             except SessionExists:
                 raise
             except ValueError as error:
                 raise SessionExists(session_id) from error
             self._known.pop(session_id, None)
+            if await self._manager.get(session_id) is None:
+                raise StoreError(
+                    f"{type(self._manager).__name__}.get({session_id!r}) does not give the session "
+                    "that its `create` has made; `create` must keep it, or call `save`"
+                )
             return self._head(session)
 
     async def load(
@@ -102,6 +108,7 @@ class ForeignStore:
             if session is None:
                 self._known.pop(session_id, None)
                 return None
+            self._tell()
             head = self._head(session)
             now = utc_now()
             if known == head.revision:
@@ -136,7 +143,7 @@ class ForeignStore:
                 state=state,
                 base=base,
             )
-            return await _settled(work)
+            return await settled(work)
 
     async def _append(
         self,
@@ -160,7 +167,7 @@ class ForeignStore:
             raise SessionConflict(session_id, head)
         if records or state is not None:
             new = [
-                decode_event(record.data, seq, session_id=session_id)
+                decode_event(record.data, seq, session_id=session_id).stored_as(None)
                 for seq, record in enumerate(records, head.seq + 1)
             ]
             told = (
@@ -244,22 +251,4 @@ class ForeignStore:
 
 def _print(session: Session) -> tuple[int, bytes]:
     state = encode_object(session.state, f"state of session {session.session_id!r}")
-    return len(session.events), state
-
-
-async def _settled(work: Coroutine[Any, Any, T]) -> T:
-    """Finish what was begun, also where the caller is cancelled: then it is all done or failed."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            if task.cancelled():
-                raise
-            cancelled = error
-        except Exception:  # noqa: BLE001  # told below
-            break
-    if cancelled is not None:
-        raise cancelled
-    return task.result()
+    return len(session.events), hashlib.sha256(state).digest()

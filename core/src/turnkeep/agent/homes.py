@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from copy import deepcopy
-from typing import Any, Literal
+from typing import Any, Final, Literal, TypeGuard
 
 from turnkeep.agent.context import PENDING, ExecutionContext
 from turnkeep.agent.foreign import ForeignStore
@@ -67,7 +69,9 @@ class Homes:
         name = session_id or (None if context is None else context.session_id)
         rules = dict(self._rules)
         if name is not None:
-            context = context or ExecutionContext(execution_id=name)
+            if context is None or context._of not in (None, name):
+                shown, context = context, context or ExecutionContext()
+                context.execution_id = name if shown is None else new_id()
             context.session_id = name
             rules["user_id"] = user_id
             keeper = self.keeper or self._made(self._of_manager(), client)
@@ -87,29 +91,61 @@ class Homes:
     def _of_manager(self) -> SessionStore:
         if self._store is None:
             manager = self.manager
-            own = isinstance(manager, SessionManager)
-            self._store = manager.store if own else ForeignStore(manager)  # type: ignore[attr-defined]
+            self._store = manager.store if _is_ours(manager) else _foreign(manager)
         return self._store
 
     def _made(self, store: SessionStore, client: ModelClient) -> Keeper:
         """Make the keeper of one run: it belongs to the loop that runs now; counts are shared."""
-        own = self._manager if isinstance(self._manager, SessionManager) else None
+        own = self._manager
         rules: dict[str, Any] = {}
-        if own is not None:
+        if own is not None and _is_ours(own):
             rules = {"ttl": own.ttl, "turn_timeout": own._turn_timeout}
         return Keeper(
             store=store, counter=self._counter, context=self._limits, model=client, **rules
         )
 
 
+def _is_ours(manager: BaseSessionManager) -> TypeGuard[SessionManager]:
+    """Say whether a manager does nothing of its own, so that its store can be used directly."""
+    return isinstance(manager, SessionManager) and all(
+        getattr(type(manager), name) is getattr(SessionManager, name)
+        for name in ("create", "get", "save", "get_or_create")
+    )
+
+
+_MAKING = threading.Lock()
+_STORE: Final = "_turnkeep_store"
+"""Where a manager keeps the store over it: one for all agents, which would overwrite each other."""
+
+
+def _foreign(manager: BaseSessionManager) -> ForeignStore:
+    with _MAKING:
+        store: ForeignStore | None = (
+            vars(manager).get(_STORE) if hasattr(manager, "__dict__") else None
+        )
+        if store is None:
+            store = ForeignStore(manager)
+            with contextlib.suppress(AttributeError, TypeError, ValueError):  # it is sealed
+                setattr(manager, _STORE, store)
+    return store
+
+
 def _begin(context: ExecutionContext, turn: Turn, store: SessionStore) -> None:
     """Show a context the session as it stands; what it brings itself goes on top."""
     stored = list(turn.events)
     known = {event.id for event in stored}
+    if context._of not in (None, turn.session_id):  # of another session: nothing of that one
+        context.events, context.state, context.execution_id = [], {}, turn.execution_id
     added = [event for event in context.events if event.seq is None and event.id not in known]
     context.events = [*stored, *added]
-    given = {key: each for key, each in context.state.items() if key != PENDING}
+    before = {} if context._of is None else context._state
+    given = {
+        key: each
+        for key, each in context.state.items()
+        if key != PENDING and (key not in before or before[key] != each)
+    }
     context.state = {**deepcopy(turn.state), **given}
+    context._of, context._state = turn.session_id, {}
     context.current_step = 0
     context.final_result = None
 

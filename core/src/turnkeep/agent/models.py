@@ -10,8 +10,9 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from turnkeep.agent.llm import LlmRequest, LlmResponse
 from turnkeep.agent.tools import BaseTool
+from turnkeep.content import Item, Message
 from turnkeep.errors import ConfigError, ModelError
-from turnkeep.formats import profile_of
+from turnkeep.formats import get_profile, profile_of
 from turnkeep.model import (
     DEFAULTS,
     ModelAnswer,
@@ -62,6 +63,10 @@ async def opened(model: Model, resources: AsyncExitStack) -> ModelClient:
     )
 
 
+def _is_system(item: Item) -> bool:
+    return isinstance(item, Message) and item.role in ("system", "developer")
+
+
 def _is_client(model: object) -> bool:
     """Say whether it is a client, without asking for any property's value: that may take long."""
     members = ("model_id", "profile", "limits", "generate", "stream")
@@ -110,9 +115,11 @@ class Foreign:
     ) -> ModelAnswer:
         """Ask it; it takes no settings. Raises ModelError with what it gives as its error."""
         del settings
+        # As it would be sent: what a log holds may have to be repaired first.
+        sent = get_profile(self.profile).parse_request(request.to(self.profile, cache=False))
         asked = LlmRequest.model_construct(
             instructions=request.request.instructions,
-            contents=list(getattr(request, "items", request.request.contents)),
+            contents=[item for item in sent.contents if not _is_system(item)],
             tools=[
                 BaseTool(each.name, each.description, each.parameters)
                 for each in request.request.tools

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from turnkeep.agent.acting import Acting
@@ -28,10 +29,24 @@ from turnkeep.agent.events import (
 from turnkeep.agent.output import RETRIES, Output, OutputError
 from turnkeep.agent.tools import BaseTool
 from turnkeep.approvals import INTERRUPTED
-from turnkeep.content import Message, ToolCall, Usage, message_text, sum_usage
-from turnkeep.errors import ContentError, ModelError, PendingApproval
+from turnkeep.codec import decode_object, encode_object
+from turnkeep.content import (
+    Item,
+    Message,
+    Opaque,
+    Reasoning,
+    ToolCall,
+    Usage,
+    message_text,
+    sum_usage,
+)
+from turnkeep.errors import ContentError, ModelError, ModelUnavailable, PendingApproval
+from turnkeep.events import new_id
+from turnkeep.formats.profile import side_of
+from turnkeep.log import settled
 from turnkeep.model import ModelAnswer, ModelClient, ModelSettings, TextDelta
-from turnkeep.step import Step
+from turnkeep.optimize.recall import RECALL
+from turnkeep.step import Step, is_call_of
 from turnkeep.turn import Turn
 
 
@@ -97,8 +112,11 @@ class Run:
             yield Finished(pause)
             return
         if said is None and (text := self._standing()) is not None:
-            yield Finished(await self._complete(text))
-            return
+            value, fault = self._read(text)
+            if fault is None:
+                yield Finished(await self._complete(value))
+                return
+            await self._correct(fault)
         while self._context.current_step < self._parts.max_steps:
             step: Step | None = None
             async with contextlib.aclosing(self._stepped()) as stepped:
@@ -134,6 +152,8 @@ class Run:
             )
             if run is not None:
                 approved.append(run)
+        if not decided:
+            await self._begin(said)
         self._see()
         if said is None or approved:
             await self._close_interrupted(approved)
@@ -143,14 +163,27 @@ class Run:
             async with contextlib.aclosing(self._act(approved)) as acting:
                 async for event in acting:
                     yield event
-        await self._keep_added()
+        if not turn.pending:
+            await self._keep_added()
         if said is not None:
             await turn.add(said)
-        elif not turn.context.items:
-            raise ContentError(
-                f"session {turn.session_id!r} holds nothing to go on with; give an input"
-            )
         self._see()
+
+    async def _begin(self, said: Message | None) -> None:
+        """Open the turn before anything is spent; where nothing will be, it need not be open."""
+        turn = self._turn
+        if said is None:
+            if not turn.context.items and not self._context.events:
+                raise ContentError(
+                    f"session {turn.session_id!r} holds nothing to go on with; give an input"
+                )
+            if self._standing() is not None or (turn.pending and turn.pending == turn.open_calls):
+                return
+        elif turn.pending and self._parts.on_pending == "raise":
+            raise PendingApproval(turn.session_id, tuple(call.name for call in turn.pending))
+        elif not self._rerunnable([]):
+            return  # the input is the first thing, and opens it
+        await turn.open()
 
     def _matched(
         self, said: Message | None, confirmations: Sequence[ToolConfirmation]
@@ -170,10 +203,24 @@ class Run:
                     "or its session has expired"
                 )
             waiting.remove(call)
+            self._check_changed(call, confirmation)
             found.append((call, confirmation))
         if said is not None and found and waiting and self._parts.on_pending == "raise":
             raise PendingApproval(self._turn.session_id, tuple(call.name for call in waiting))
         return found
+
+    def _check_changed(self, call: ToolCall, confirmation: ToolConfirmation) -> None:
+        """Refuse arguments that could not be kept, or that the tool would not take."""
+        changed, tool = confirmation.modified_arguments, self._parts.tools.get(call.name)
+        if changed is None:
+            return
+        what = f"session {self._turn.session_id!r}: the changed arguments of {call.tool_call_id!r}"
+        encode_object(changed, what)
+        try:
+            if tool is not None:
+                tool.check(deepcopy(changed))
+        except ValueError as error:
+            raise ContentError(f"{what} ({call.name}): {error}") from None
 
     def _rerunnable(self, deciding: Sequence[ToolCall]) -> list[ToolCall]:
         """Give the calls that an earlier turn left open, and that do no harm when run again."""
@@ -193,11 +240,14 @@ class Run:
         An input does the latter by itself: it opens a turn anew.
         """
         again = self._rerunnable(approved)
-        ids = {call.tool_call_id for call in [*approved, *again]}
-        waiting = {call.tool_call_id for call in self._turn.pending}
+        left = [*approved, *again, *self._turn.pending]
+        kept = Counter(call.tool_call_id for call in left)
         approved += again
         for call in self._turn.open_calls:
-            if call.tool_call_id not in ids | waiting:
+            if kept[call.tool_call_id]:
+                kept[call.tool_call_id] -= 1
+            elif call.name in self._parts.tools or not is_call_of(call, RECALL):
+                # What reads back is answered by the turn itself.
                 await self._turn.add_result(call, INTERRUPTED, status="error")
 
     def _as_decided(self, call: ToolCall) -> ToolCall:
@@ -233,14 +283,21 @@ class Run:
         except (asyncio.CancelledError, GeneratorExit):
             if text:  # what was shown is kept, as a cut answer
                 said = Message(role="assistant", content="".join(text))
-                await self._turn.add_response([said], partial=True)
+                await settled(self._turn.add_response([said], partial=True))
             raise
         if answer is None:
             raise ModelError("the model client's stream ended without an answer")
         self._count(answer)
-        await self._save_state()
-        step = await self._turn.add_response(answer, needs_approval=self._gated)
+        step = await self._turn.add_response(_distinct(answer), needs_approval=self._gated)
         self._see()
+        await self._save_state()
+        if answer.partial:
+            raise ModelUnavailable(
+                f"session {self._turn.session_id!r}: the model's answer was cut off; what had come "
+                "is kept, and left out of requests. `resume` asks again",
+                model=answer.model,
+                partial=answer,
+            )
         yield ModelAnswered(context.current_step, answer)
         if step.tool_calls:
             async with contextlib.aclosing(self._act(step.tool_calls)) as acting:
@@ -262,8 +319,8 @@ class Run:
         if tool is None:
             return False
         try:
-            tool.check(call.arguments)
-        except ValueError:
+            tool.check(deepcopy(call.arguments))
+        except Exception:  # noqa: BLE001  # a stranger's check: the model is told when it would run
             return False  # it will not run: nobody needs to be asked
         return tool.needs_confirmation(call.arguments)
 
@@ -271,29 +328,35 @@ class Run:
 
     async def _answered(self, step: Step) -> AgentResult | None:
         """Give the result of a final answer; None where the model has to answer again."""
-        if self._parts.output is None:
-            return await self._complete(step.text)
-        try:
-            value = self._parts.output.read(step.text)
-        except ValueError as error:
-            self._refused += 1
-            if self._refused > RETRIES:
-                raise OutputError(
-                    f"session {self._turn.session_id!r}: the model's answer is not what "
-                    f"output_type asks for, also after {RETRIES} corrections: {error}"
-                ) from None
-            correction = Message(role="user", content=self._parts.output.correction(str(error)))
-            await self._turn.add(correction, author="agent")
-            self._see()
-            return None
-        self._context.final_result = value
-        return await self._result("complete", value)
+        value, fault = self._read(step.text)
+        if fault is None:
+            return await self._complete(value)
+        self._refused += 1
+        if self._refused > RETRIES:
+            raise OutputError(
+                f"session {self._turn.session_id!r}: the model's answer is not what output_type "
+                f"asks for, also after {RETRIES} corrections: {fault}"
+            )
+        await self._correct(fault)
+        return None
 
-    async def _complete(self, text: str) -> AgentResult:
-        value: Any = text
-        if self._parts.output is not None:
-            with contextlib.suppress(ValueError):
-                value = self._parts.output.read(text)
+    def _read(self, text: str) -> tuple[Any, str | None]:
+        """Read a final answer as what it must be; give the value, or what is wrong with it."""
+        if self._parts.output is None:
+            return text, None
+        try:
+            return self._parts.output.read(text), None
+        except ValueError as error:
+            return None, str(error)
+
+    async def _correct(self, fault: str) -> None:
+        """Tell the model what is wrong with its answer."""
+        assert self._parts.output is not None
+        correction = Message(role="user", content=self._parts.output.correction(fault))
+        await self._turn.add(correction, author="agent")
+        self._see()
+
+    async def _complete(self, value: Any) -> AgentResult:
         self._context.final_result = value
         return await self._result("complete", value)
 
@@ -319,7 +382,8 @@ class Run:
     async def _result(
         self, status: Literal["complete", "pending", "incomplete"], output: Any = None
     ) -> AgentResult:
-        await self._keep_added()
+        if status != "pending":  # what was added stands behind the decisions
+            await self._keep_added()
         await self._save_state()
         known = [cost for cost in self._costs if cost is not None]
         cost = sum(known) if known and len(known) == len(self._costs) else None
@@ -329,6 +393,8 @@ class Run:
         """Give the final answer with which the session ends; None where it ends otherwise."""
         texts: list[str] = []
         for item in reversed(self._turn.context.items):
+            if isinstance(item, Reasoning | Opaque) and side_of(item) == "assistant":
+                continue
             if not isinstance(item, Message) or item.role != "assistant":
                 break
             texts.append(message_text(item))
@@ -339,7 +405,8 @@ class Run:
     def _see(self) -> None:
         """Show the program the live events as they are now; costs what is new."""
         stored, shown = self._turn.events, self._context.events
-        if (id(stored), id(shown), len(shown)) == self._seen[:3]:
+        same = (id(stored), id(shown), len(shown)) == self._seen[:3]
+        if same and (not shown or shown[-1] is stored[self._seen[3] - 1]):
             shown += stored[self._seen[3] :]
         else:  # a rewritten context, or the program has changed its list
             known = {event.id for event in stored}
@@ -361,12 +428,37 @@ class Run:
 
     async def _save_state(self) -> None:
         """Store the state if a tool or a callback has changed it."""
-        state = {key: each for key, each in self._context.state.items() if key != PENDING}
-        if state != self._turn.state:
-            await self._turn.set_state(deepcopy(state))
+        context, what = self._context, f"state of session {self._turn.session_id!r}"
+        state = {key: each for key, each in (context.state or {}).items() if key != PENDING}
+        encoded = encode_object(state, what)  # 1 and True are equal, and not the same
+        if encoded != encode_object(self._turn.state, what):
+            await self._turn.set_state(state)
             self._see()
+        context._state = decode_object(encoded, session_id=self._turn.session_id, what=what)
 
     def _count(self, answer: ModelAnswer) -> None:
         self._costs.append(answer.cost)
         if answer.usage is not None:
             self._usage = sum_usage([self._usage, answer.usage]) or self._usage
+
+
+def _distinct(answer: ModelAnswer) -> ModelAnswer:
+    """Give an answer whose calls have ids of their own: by them results and decisions find theirs.
+
+    Some models give the same id to all calls of an answer, or none at all.
+    """
+    taken: set[str] = set()
+    items: list[Item] = []
+    for item in answer.items:
+        new = item
+        if isinstance(item, ToolCall):
+            wanted = item.tool_call_id or f"call_{new_id()}"
+            name, number = wanted, 1
+            while name in taken:
+                number += 1
+                name = f"{wanted}__{number}"
+            taken.add(name)
+            if name != item.tool_call_id:
+                new = item.model_copy(update={"tool_call_id": name})
+        items.append(new)
+    return answer if items == answer.items else replace(answer, items=items)

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, JsonValue, create_model
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, create_model
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
@@ -56,12 +56,18 @@ def arguments_model(
                 f"tool {name}: parameter {parameter.name!r} has no name that a model could give it "
                 "by; tools take named parameters only"
             )
+        if parameter.name in {"self", "cls"} and not fields:
+            raise TurnkeepError(
+                f"tool {name}: it is a method without its object; make a tool of the bound method, "
+                f"as tool(thing.{name})"
+            )
         hint = hints.get(parameter.name, JsonValue)
         default = ... if parameter.default is parameter.empty else parameter.default
         text = said.get(parameter.name)
         if text and not _is_described(hint):
             hint = Annotated[hint, FieldInfo(description=text)]
-        fields[parameter.name] = (hint, default)
+        # By alias: a model's own names (copy, json, _x) are names like others to a function.
+        fields[f"p{len(fields)}"] = (hint, Field(default, alias=parameter.name))
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=False, protected_namespaces=())
     try:
         return create_model(f"{name}_arguments", __config__=config, **fields)
@@ -71,9 +77,14 @@ def arguments_model(
         ) from error
 
 
-def json_schema(model: type[BaseModel]) -> dict[str, JsonValue]:
-    """Give the JSON Schema of a model's fields, without titles."""
-    schema = model.model_json_schema(schema_generator=_Plain)
+def json_schema(model: type[BaseModel], tool: str) -> dict[str, JsonValue]:
+    """Give the JSON Schema of a model's fields, without titles. Raises TurnkeepError."""
+    try:
+        schema = model.model_json_schema(schema_generator=_Plain)
+    except Exception as error:
+        raise TurnkeepError(
+            f"tool {tool}: a parameter's type cannot come from JSON: {str(error).splitlines()[0]}"
+        ) from error
     schema.pop("title", None)
     schema.pop("description", None)  # the tool has its own
     schema.setdefault("properties", {})

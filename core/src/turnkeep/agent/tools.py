@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, overload
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, TypeAlias, get_args, overload
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
@@ -19,9 +23,6 @@ if TYPE_CHECKING:
 
 Confirm: TypeAlias = bool | Callable[[dict[str, Any]], bool]
 """Whether a person must agree to a call: always, never, or as its arguments say."""
-
-_CONTEXT: Final = "context"
-"""A parameter of this name with the hint ExecutionContext is given the run's, not the model's."""
 
 
 class BaseTool:
@@ -49,6 +50,10 @@ class BaseTool:
         self.parameters: dict[str, JsonValue] = dict(
             parameters or {"type": "object", "properties": {}}
         )
+        if inspect.iscoroutinefunction(requires_confirmation):
+            raise TurnkeepError(
+                f"tool {name}: requires_confirmation is asked at once; give a plain function"
+            )
         self.requires_confirmation = requires_confirmation
         self.confirmation_message = confirmation_message
         self.idempotent = idempotent
@@ -80,7 +85,7 @@ class BaseTool:
         """
         if callable(self.requires_confirmation):
             try:
-                return bool(self.requires_confirmation(arguments))
+                return bool(self.requires_confirmation(deepcopy(arguments)))
             except Exception:  # noqa: BLE001  # a stranger's function: in doubt a person is asked
                 return True
         return bool(self.requires_confirmation)
@@ -119,7 +124,7 @@ class FunctionTool(BaseTool):
     """A tool made of a function: its name, words and schema are the function's own.
 
     An async function runs on the loop, a plain one in a thread of its own, so that it may wait
-    without stopping others. A parameter `context: ExecutionContext` is given the run's context.
+    without stopping others. A parameter with the hint ExecutionContext is given the run's.
     """
 
     def __init__(
@@ -135,17 +140,17 @@ class FunctionTool(BaseTool):
         if not own or own == "<lambda>":
             raise TurnkeepError("a tool made of a lambda needs a name: tool(name=…)")
         self.function = function
-        skip = frozenset(
+        self._contexts = frozenset(
             parameter.name
             for parameter in inspect.signature(function).parameters.values()
-            if parameter.name == _CONTEXT and _is_context(parameter.annotation)
+            if _is_context(parameter.annotation)
         )
-        self._wants_context = bool(skip)
-        self._model: type[BaseModel] = arguments_model(function, skip=skip)
+        """The parameters that are given the run's context."""
+        self._model: type[BaseModel] = arguments_model(function, skip=self._contexts)
         super().__init__(
             own,
             said if description is None else description,
-            json_schema(self._model),
+            json_schema(self._model, own),
             **options,
         )
         functools.update_wrapper(self, function, updated=())
@@ -157,11 +162,10 @@ class FunctionTool(BaseTool):
     async def execute(self, context: ExecutionContext, /, **arguments: Any) -> Any:
         """Run the function with arguments as JSON, which become what its hints say."""
         values = self._values(arguments)
-        if self._wants_context:
-            values[_CONTEXT] = context
+        values |= dict.fromkeys(self._contexts, context)
         if _is_async(self.function):
             return await self.function(**values)
-        made = await asyncio.to_thread(self.function, **values)
+        made = await in_thread(self.function, values)
         return await made if inspect.isawaitable(made) else made
 
     def _values(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -173,7 +177,8 @@ class FunctionTool(BaseTool):
                 for fault in error.errors(include_url=False, include_input=False)
             )
             raise ValueError(f"the arguments do not fit: {faults}") from None
-        return {name: getattr(read, name) for name in type(read).model_fields}
+        fields = type(read).model_fields
+        return {str(info.alias): getattr(read, name) for name, info in fields.items()}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function itself, as if it were no tool."""
@@ -181,7 +186,17 @@ class FunctionTool(BaseTool):
 
 
 @overload
-def tool(function: Callable[..., Any], /) -> FunctionTool: ...
+def tool(
+    function: Callable[..., Any],
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    requires_confirmation: Confirm = False,
+    confirmation_message: str | None = None,
+    idempotent: bool = False,
+    timeout: float | None = None,
+) -> FunctionTool: ...
 @overload
 def tool(
     *,
@@ -229,6 +244,42 @@ def _is_async(function: Callable[..., Any]) -> bool:
 
 
 def _is_context(hint: object) -> bool:
+    """Say whether a hint is ExecutionContext, or that or None."""
     if isinstance(hint, str):
-        return hint.rpartition(".")[2].strip("'\"") == "ExecutionContext"
-    return getattr(hint, "__name__", "") == "ExecutionContext"
+        choices = [each.strip(" '\"") for each in hint.removeprefix("Optional").split("|")]
+        return choices[0].strip("[]").rpartition(".")[2] == "ExecutionContext"
+    kinds = get_args(hint) or (hint,)
+    return any(getattr(kind, "__name__", "") == "ExecutionContext" for kind in kinds)
+
+
+async def in_thread(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    """Call a function in a thread of its own: however many wait, none waits for another.
+
+    A call that is given up goes on there; it holds nobody up, nor the end of the program.
+    """
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Future[Any] = loop.create_future()
+    running = contextvars.copy_context()
+
+    def tell(value: Any, error: BaseException | None) -> None:
+        if waiting.done():
+            return
+        if error is None:
+            waiting.set_result(value)
+        elif isinstance(error, StopIteration):
+            waiting.set_exception(RuntimeError("the tool raised StopIteration"))
+        else:
+            waiting.set_exception(error)
+
+    def work() -> None:
+        value, error = None, None
+        try:
+            value = running.run(lambda: function(**arguments))
+        except BaseException as raised:  # noqa: BLE001  # told to who waits
+            error = raised
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(tell, value, error)
+
+    name = getattr(function, "__name__", "tool")
+    threading.Thread(target=work, name=f"tool {name}", daemon=True).start()
+    return await waiting

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
 from turnkeep.agent.llm import LlmRequest, LlmResponse
-from turnkeep.agent.models import open_model
+from turnkeep.agent.locks import AnyLoopLock
+from turnkeep.agent.models import Foreign, open_model
 from turnkeep.errors import ModelError
 from turnkeep.model import ModelClient
 from turnkeep.prepared import PreparedRequest
@@ -29,10 +29,12 @@ class LlmClient:
         self.config = config
         self._resources = AsyncExitStack()
         self._client: ModelClient | None = None
-        self._opening = asyncio.Lock()
+        self._opening = AnyLoopLock()
 
     async def open_client(self) -> ModelClient:
-        """Give the client behind it, opened once."""
+        """Give the client behind it, opened once; a subclass that answers itself is its own."""
+        if type(self).generate is not LlmClient.generate:
+            return Foreign(self)
         async with self._opening:
             if self._client is None:
                 opening = open_model(self.model, **self.config)
@@ -52,6 +54,7 @@ class LlmClient:
         """Close the client; it is opened again when asked again."""
         self._client = None
         await self._resources.aclose()
+        self._resources = AsyncExitStack()
 
 
 def build_messages(request: LlmRequest) -> list[dict[str, Any]]:

@@ -169,13 +169,18 @@ class Commands:
         if not rest:
             self._screen.problem("which one? /open ID; /sessions lists them")
             return
-        self.session = rest
-        if await self.greet():
+        before, self.session = self.session, rest
+        try:
+            waiting = await self.greet()
+        except BaseException:
+            self.session = before  # as for an id that cannot be one
+            raise
+        if waiting:
             self._screen.note("a call waits for you; /go asks")
 
     async def _rewind(self, rest: str) -> None:
-        times = int(rest) if rest.isdigit() and int(rest) > 0 else 1
-        if rest and not rest.isdigit():
+        times = int(rest) if rest.isascii() and rest.isdigit() else 1 if not rest else 0
+        if not times:
             self._screen.problem("how many inputs? /rewind 2")
             return
         session = await self._keeper.sessions.get(self.session)

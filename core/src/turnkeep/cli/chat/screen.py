@@ -66,7 +66,8 @@ class Screen:
         call = pending.tool_call
         self._end()
         self.line(self._bold(printable(pending.confirmation_message)))
-        self.line(f"  {call.name} {_cut(compact_json(call.arguments))}")
+        # All of it: nobody agrees to what stands behind a cut.
+        self.line(f"  {printable(call.name)} {printable(compact_json(call.arguments))}")
 
     def line(self, text: str) -> None:
         """Write a line of our own."""

@@ -20,8 +20,15 @@ from turnkeep.agent.events import Finished, ModelCalled, ToolStarted
 from turnkeep.agent.tools import BaseTool
 from turnkeep.cli.chat.commands import Commands
 from turnkeep.cli.chat.screen import Screen
+from turnkeep.cli.table import printable
 from turnkeep.config import load_config
-from turnkeep.errors import ConfigError, ModelError, TurnkeepError
+from turnkeep.errors import (
+    ConfigError,
+    ModelError,
+    PendingApproval,
+    SessionBusy,
+    TurnkeepError,
+)
 from turnkeep.hookspecs import Env
 from turnkeep.keeper import Keeper
 
@@ -97,7 +104,11 @@ class Talk:
 
     def _again(self) -> None:
         """Ask for what waits, else go on where the session stands."""
-        waiting = self._runner.run(self.commands.waiting())
+        try:
+            waiting = self._runner.run(self.commands.waiting())
+        except TurnkeepError as error:
+            self._screen.problem(str(error))
+            return
         if waiting:
             self._decide(waiting)
         else:
@@ -117,6 +128,15 @@ class Talk:
             pending = self._runner.run(self._stream(text, decisions))
         except KeyboardInterrupt:
             self._screen.stopped()
+            return
+        except PendingApproval as error:
+            self._screen.problem(f"{', '.join(error.calls)} waits for you first: /go asks")
+            return
+        except SessionBusy:
+            self._screen.problem(
+                f"session {self.commands.session!r} is in use elsewhere, or was cut off a moment "
+                "ago: try again later, or /open another"
+            )
             return
         except (TurnkeepError, ValueError) as error:
             self._screen.problem(str(error))
@@ -173,7 +193,7 @@ class Talk:
                 )
 
     def _changed(self, arguments: dict[str, Any]) -> dict[str, Any] | None:
-        shown = json.dumps(arguments, ensure_ascii=False)
+        shown = printable(json.dumps(arguments, ensure_ascii=False))
         said = self._screen.ask(f"  arguments as JSON, instead of {shown}\n  > ")
         try:
             value = json.loads(said)
@@ -189,7 +209,8 @@ class Talk:
 def tools_of(name: str) -> list[BaseTool]:
     """Give the tools in a module, or in a file. Raises ConfigError where there are none."""
     module = _module(name)
-    found = [each for each in vars(module).values() if isinstance(each, BaseTool)]
+    tools = {id(each): each for each in vars(module).values() if isinstance(each, BaseTool)}
+    found = list(tools.values())
     if not found:
         raise ConfigError(f"--tools {name}: there is no tool in it; mark functions with @tool")
     return found
