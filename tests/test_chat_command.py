@@ -93,6 +93,7 @@ def test_a_conversation_with_tools_and_a_question(server, chat):
     assert "kept in session 'chat'" in shown[-1]
 
 
+@pytest.mark.prove
 def test_tomorrow_it_goes_on_also_with_what_waits(server, chat):
     """The input ended in the middle of the question; it is asked again."""
     server.answer(Say(calls=[Call("pay", {"amount": 500})]))
@@ -105,6 +106,7 @@ def test_tomorrow_it_goes_on_also_with_what_waits(server, chat):
     assert "too much" in str(server.requests[1].body["messages"])
 
 
+@pytest.mark.prove
 def test_the_commands(server, chat):
     """Context, tokens, sessions, going back, a copy, another session, and what is no command."""
     server.answer(*(Say(f"answer {number}") for number in range(3)))
@@ -130,6 +132,7 @@ def test_the_commands(server, chat):
     assert "never said" not in shown
 
 
+@pytest.mark.prove
 def test_a_model_that_fails_is_told_and_asked_again(server, chat, folder):
     """What was said is kept."""
     (folder / "turnkeep.toml").write_text(f"{TOML}[model.litellm]\nretries = 0\n")
@@ -187,6 +190,7 @@ def _own_terminal():
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
+@pytest.mark.prove
 def test_ctrl_c_stops_an_answer_and_ctrl_d_leaves(server, folder, environment):
     """What was shown of it is kept; the next line goes on."""
     server.answer(Say("word " * 400, fault=Fault.slow(between=0.05)), Say("the end"))

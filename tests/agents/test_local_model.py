@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TOML = '[session]\nstore = "sqlite"\n[session.sqlite]\npath = "sessions.db"\n'
 pytest.importorskip("turnkeep_model_local")
+pytestmark = pytest.mark.prove  # the demo shows the first of them each time
 
 
 @pytest.fixture

@@ -118,6 +118,8 @@ class Agent:
         self._on_pending = on_pending
         self._resources = AsyncExitStack()
         self._client: ModelClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The loop on which the model was opened."""
         self._opening = AnyLoopLock()
 
     @property
@@ -262,10 +264,15 @@ class Agent:
 
     async def open_model(self) -> ModelClient:
         """Give the client of the agent's model, opened once."""
-        if self._client is None:
+        loop = asyncio.get_running_loop()
+        if not isinstance(self.model, str | None) and self._client is not None:
+            return self._client if not hasattr(self.model, "open_client") else await self._open()
+        if self._client is None or self._loop is not loop:
             async with self._opening:
-                if self._client is None:
-                    self._client = await self._open()
+                if self._client is None or self._loop is not loop:
+                    if self._loop is not loop:  # what was opened belongs to a loop that has ended
+                        self._resources = AsyncExitStack()
+                    self._client, self._loop = await self._open(), loop
         return self._client
 
     async def _open(self) -> ModelClient:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from turnkeep.content import Message, ToolCall, Usage
 from turnkeep.events import Event, new_id
+from turnkeep.model import FinishReason
 
 PENDING = "pending_tool_calls"
 """The key of a context's state that shows the waiting calls: a view, never a second truth."""
@@ -73,8 +74,9 @@ class AgentResult:
 
     `status` is "complete" with `output`; "pending" while `pending_tool_calls` wait for a person:
     run again with `tool_confirmations`; "incomplete" where `max_steps` model calls were not enough.
-    `output` is a text, or what `output_type` asks for. `usage` sums up this run's model calls,
-    `cost` is theirs in US dollars, None where any of them is not known.
+    `output` is a text, or what `output_type` asks for. `finish` is why the model stopped last, as
+    "length" where its answer met its limit. `usage` sums up this run's model calls, `cost` is
+    theirs in US dollars, None where any of them is not known.
     """
 
     output: Any = None
@@ -83,6 +85,7 @@ class AgentResult:
     pending_tool_calls: Sequence[PendingToolCall] = ()
     usage: Usage = field(default_factory=Usage)
     cost: float | None = None
+    finish: FinishReason | None = None
 
 
 def user_message(text: str) -> Message:

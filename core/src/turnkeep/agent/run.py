@@ -44,7 +44,7 @@ from turnkeep.errors import ContentError, ModelError, ModelUnavailable, PendingA
 from turnkeep.events import new_id
 from turnkeep.formats.profile import side_of
 from turnkeep.log import settled
-from turnkeep.model import ModelAnswer, ModelClient, ModelSettings, TextDelta
+from turnkeep.model import FinishReason, ModelAnswer, ModelClient, ModelSettings, TextDelta
 from turnkeep.optimize.recall import RECALL
 from turnkeep.step import Step, is_call_of
 from turnkeep.turn import Turn
@@ -91,6 +91,7 @@ class Run:
         self._asking = Asking(parts, client, turn, context, streaming=streaming)
         self._usage = Usage()
         self._costs: list[float | None] = []
+        self._finish: FinishReason | None = None
         self._refused = 0
         """How often a final answer was not what `output_type` asks for."""
         self._seen = (0, 0, 0, 0)
@@ -387,7 +388,7 @@ class Run:
         await self._save_state()
         known = [cost for cost in self._costs if cost is not None]
         cost = sum(known) if known and len(known) == len(self._costs) else None
-        return AgentResult(output, self._context, status, (), self._usage, cost)
+        return AgentResult(output, self._context, status, (), self._usage, cost, self._finish)
 
     def _standing(self) -> str | None:
         """Give the final answer with which the session ends; None where it ends otherwise."""
@@ -438,6 +439,7 @@ class Run:
 
     def _count(self, answer: ModelAnswer) -> None:
         self._costs.append(answer.cost)
+        self._finish = answer.finish
         if answer.usage is not None:
             self._usage = sum_usage([self._usage, answer.usage]) or self._usage
 

@@ -202,6 +202,10 @@ def _show(report: dict[str, Any], *, opened: bool) -> None:
         )
     if report["steps"]:
         print("context: " + ", then ".join(step["name"] for step in report["steps"]))
+    elif report["model"] is not None:
+        print(
+            "context: within the model's window, if that is known; [context] max_tokens sets less"
+        )
     else:
         print("context: it only grows; [context] max_tokens sets a limit")
     if report["problems"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -29,6 +30,7 @@ class LlmClient:
         self.config = config
         self._resources = AsyncExitStack()
         self._client: ModelClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = AnyLoopLock()
 
     async def open_client(self) -> ModelClient:
@@ -36,7 +38,9 @@ class LlmClient:
         if type(self).generate is not LlmClient.generate:
             return Foreign(self)
         async with self._opening:
-            if self._client is None:
+            loop = asyncio.get_running_loop()
+            if self._client is None or self._loop is not loop:  # it belongs to one that has ended
+                self._resources, self._loop = AsyncExitStack(), loop
                 opening = open_model(self.model, **self.config)
                 self._client = await self._resources.enter_async_context(opening)
         assert self._client is not None

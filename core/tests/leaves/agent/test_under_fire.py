@@ -493,3 +493,37 @@ async def test_a_model_of_ones_own_gets_what_would_be_sent(manager, call):
     await Agent(Mine(), session_manager=manager).run("hi", session_id="s")
     kinds = [item.type for item in seen[0]]
     assert kinds.count("tool_call") == kinds.count("tool_result")
+
+
+async def test_why_the_model_stopped_is_told():
+    """An answer that met its limit looks like any other."""
+    cut = ModelAnswer(items=[Message(role="assistant", content="once")], finish="length")
+    result = await Agent(ScriptedModel(cut)).run("tell")
+    assert (result.status, result.finish) == ("complete", "length")
+
+
+def test_a_model_is_opened_again_on_another_loop(monkeypatch):
+    """A script that runs twice finds it open; so does one with a client of the tutorial's."""
+    from contextlib import asynccontextmanager
+
+    from turnkeep.agent import models
+    from turnkeep.tutorial import llm
+
+    opened, closed = [], []
+
+    @asynccontextmanager
+    async def opening(name, **options):
+        opened.append(name)
+        try:
+            yield ScriptedModel("ok")
+        finally:
+            closed.append(name)
+
+    monkeypatch.setattr(models, "open_model", opening)
+    monkeypatch.setattr(llm, "open_model", opening)
+    for model in ("some-model", LlmClient("some-model")):
+        opened.clear()
+        agent = Agent(model)
+        assert [agent.run_sync("hi").output for _ in range(2)] == ["ok", "ok"]
+        assert len(opened) == 2
+    assert len(closed) >= 2
