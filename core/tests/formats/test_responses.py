@@ -187,15 +187,16 @@ def test_a_response_is_read():
     assert detect(RESPONSE) == "openai-responses"
 
 
-def test_an_incomplete_response_is_partial():
-    """It is kept and left out of requests; its reason is told."""
-    body = {
-        **RESPONSE,
-        "status": "incomplete",
-        "incomplete_details": {"reason": "max_output_tokens"},
-    }
-    parsed = read_response(body)
-    assert (parsed.partial, parsed.finish) == (True, "max_output_tokens")
+@pytest.mark.parametrize("reason", ["max_output_tokens", "content_filter"])
+def test_a_response_that_met_its_limit_is_an_answer(reason):
+    """As with other providers; its reason is told. A call that was cut off is none."""
+    about = {"status": "incomplete", "incomplete_details": {"reason": reason}}
+    parsed = read_response({**RESPONSE, **about})
+    assert (parsed.partial, parsed.finish) == (False, reason)
+    cut = {**called(1), "status": "incomplete", "arguments": '{"a'}
+    parsed = read_response({**RESPONSE, **about, "output": [said("so", "msg_1"), cut]})
+    assert parsed.partial
+    assert read_response({**RESPONSE, "status": "in_progress"}).partial
 
 
 def test_a_failed_response_is_refused():

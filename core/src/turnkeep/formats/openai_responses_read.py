@@ -76,7 +76,11 @@ def parse_request(body: object) -> Request:
 
 
 def parse_response(body: object) -> ParsedResponse:
-    """Read a response body; one that is not complete is `partial`. Refuses one that failed."""
+    """Read a response body. Refuses one that failed.
+
+    One that met its limit or a filter is an answer, as with other providers; it is `partial` where
+    a call in it was cut off, or where it has not ended.
+    """
     value = as_object(body, "")
     status = text_or(value, "status", "completed")
     if status in {"failed", "cancelled"}:
@@ -84,13 +88,15 @@ def parse_response(body: object) -> ParsedResponse:
         code = text_or(error, "code", "unknown") if isinstance(error, dict) else "unknown"
         refuse("status", f"the response {status}: {code}")
     reader = Reader()
+    cut = status not in {"completed", "incomplete"}
     for index, item in enumerate(as_list(value.get("output"), "output")):
         reader.item(item, f"output[{index}]")
+        if status == "incomplete" and isinstance(item, dict):
+            calls = item.get("type") in {"function_call", "custom_tool_call"}
+            cut = cut or (calls and item.get("status") == "incomplete")
     why = value.get("incomplete_details")
     reason = text_or(why, "reason", status) if isinstance(why, dict) else status
-    return ParsedResponse(
-        reader.items, _usage(value.get("usage")), reason, partial=status != "completed"
-    )
+    return ParsedResponse(reader.items, _usage(value.get("usage")), reason, partial=cut)
 
 
 class Reader:
