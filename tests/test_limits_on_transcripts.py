@@ -8,6 +8,7 @@ from turnkeep.formats import PROFILE_NAMES, get_profile
 from turnkeep.optimize.recall import answer, text_of
 from turnkeep.optimize.reference import references
 from turnkeep.prices import price_row
+from turnkeep.replay.extractive import ExtractiveModel
 from turnkeep.replay.named import parse_policy
 from turnkeep.replay.recording import read_recordings
 from turnkeep.replay.run import replay
@@ -76,3 +77,21 @@ async def test_every_reference_recalls_the_original(transcripts):
             assert originals[ref].strip() in said.text
             count += 1
     assert count > 500
+
+
+@pytest.mark.parametrize("profile", PROFILE_NAMES)
+async def test_summaries_are_valid_and_fit(transcripts, profile):
+    """With an extract in place of a model, and each is charged."""
+    pytest.importorskip("turnkeep_memory_summarize")
+    counter = Memo(EstimateCounter())
+    terms = Terms(get_profile(profile), price_row("anthropic-5m"), counter)
+    recordings = list(read_recordings(map(str, transcripts)))
+    named = 'coding:max_tokens=20000,pipeline=["compact","summarize"]'
+    policy = parse_policy(named, summarizer=ExtractiveModel(counter=counter))
+    [outcomes] = await replay(recordings, [policy], terms, facts=False)
+    for outcome in outcomes:
+        assert (outcome.session, outcome.invalid, outcome.over_budget, outcome.overflows) == (
+            outcome.session, 0, 0, 0,
+        )  # fmt: skip
+    assert sum(outcome.summaries for outcome in outcomes) >= 15
+    assert all((outcome.summary_cost > 0) == (outcome.summaries > 0) for outcome in outcomes)

@@ -193,3 +193,70 @@ def test_broken_files_are_told_in_one_sentence(folder, turnkeep, data, said, com
     code, out, err = turnkeep(*command, "log")
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert said in err
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--summarizer", "extracted"], "unknown summarizer 'extracted'; there are: extractive"),
+        (["--summarizer", "recorded:gone.jsonl"], "summaries gone.jsonl: No such file"),
+        (["--summarizer", "model:nobody:x"], "nobody"),
+        (["--record-summaries", "out.jsonl"], "give --summarizer"),
+        (["--summarizer", "extractive", "--record-summaries", "one.jsonl"], "would overwrite"),
+    ],
+)
+def test_a_summarizer_that_cannot_be_had_is_refused(kept, turnkeep, args, said):
+    """In one sentence, before anything is played; no file is left behind."""
+    code, out, err = turnkeep("replay", "one.jsonl", *args)
+    assert (code in {1, 2}, out, err.count("\n")) == (True, "", 1)
+    assert said in err
+    assert not list(kept.glob("out.jsonl*"))
+
+
+def test_summaries_are_recorded_and_played_again(kept, turnkeep):
+    """A file that says what the model is, even where nothing was asked."""
+    asked = ["replay", "one.jsonl", "--format", "json", "--summarizer"]
+    code, first, err = turnkeep(*asked, "extractive", "--record-summaries", "said.jsonl")
+    assert (code, err) == (0, "")
+    [head] = (kept / "said.jsonl").read_text().splitlines()
+    assert json.loads(head)["model"] == "extractive"
+    code, again, err = turnkeep(*asked, "recorded:said.jsonl")
+    assert (code, err) == (0, "")
+    [row] = json.loads(again)["policies"]
+    assert (row["summaries"], row["summary_cost"]) == (0, 0)
+    assert row["tokens_sent"] == json.loads(first)["policies"][0]["tokens_sent"]
+    code, _, err = turnkeep(*asked, "recorded:said.jsonl", "--record-summaries", "more.jsonl")
+    assert code == 2
+    assert "recorded already" in err
+
+
+def test_a_step_that_asks_is_played_with_a_summarizer(folder, turnkeep):
+    """Refused without one; charged, and shown; the same from what was recorded."""
+    pytest.importorskip("turnkeep_memory_summarize")
+    lines = []
+    for number in range(40):
+        lines += [
+            said("user", f"question {number} " + "q " * 80),
+            said("assistant", f"answer {number} " + "a " * 80),
+        ]
+    write(folder / "long.jsonl", HEADER, *lines)
+    policy = 'coding:max_tokens=3000,pipeline=["compact","summarize"]'
+    asked = ["replay", "long.jsonl", "--policy", policy]
+    code, out, err = turnkeep(*asked)
+    assert (code, out) == (2, "")
+    assert "--summarizer extractive, model:ID or recorded:FILE" in err
+    code, shown, _ = turnkeep(
+        *asked, "--summarizer", "extractive", "--record-summaries", "said.jsonl", "--html", "p.html"
+    )
+    assert code == 0
+    assert "THEIR COST" in shown
+    assert "Their cost" in (folder / "p.html").read_text()
+    assert turnkeep(*asked, "--summarizer", "recorded:said.jsonl") == (0, shown, "")
+    rows = json.loads(
+        turnkeep(*asked, "--summarizer", "recorded:said.jsonl", "--format", "json")[1]
+    )
+    assert (
+        rows["policies"][0]["summaries"]
+        == len((folder / "said.jsonl").read_text().splitlines()) - 1
+        > 0
+    )

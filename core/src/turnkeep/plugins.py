@@ -26,7 +26,7 @@ _logger = logging.getLogger("turnkeep.plugins")
 CATALOGUE: Final[Mapping[str, Mapping[str, str]]] = {
     "session store": {"sqlite": "turnkeep-session-sqlite"},
     "token counter": {"tiktoken": "turnkeep-tokens-tiktoken"},
-    "context step": {},
+    "context step": {"summarize": "turnkeep-memory-summarize"},
     "model client": {
         "litellm": "turnkeep-model-litellm",
         "local": "turnkeep-model-local",
