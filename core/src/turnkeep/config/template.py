@@ -51,7 +51,10 @@ def template(plugins: Plugins, *, schema: str | None = None) -> str:
             lines += _wrapped(f'"{_name(offer, offers)}": {offer.spec.summary}')
         if chooser:
             lines.append(f"{chooser} = {_value(chosen)}")
-        lines += _keys(model, leave_out=chooser)
+        if model is ModelOptions:
+            lines += _model_keys(offers)
+        else:
+            lines += _keys(model, leave_out=chooser)
         lines.append("")
         for offer in offers:
             keys = list(_keys(offer.spec.options))
@@ -59,6 +62,16 @@ def template(plugins: Plugins, *, schema: str | None = None) -> str:
                 header = f"[{name}.{offer.spec.name}]"
                 lines += [header if offer.spec.name == chosen else f"# {header}", *keys, ""]
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _model_keys(offers: Sequence[Offer[Any]]) -> Iterator[str]:
+    """Write the keys of the model, where there is something that could speak to one."""
+    if not offers:
+        yield from _wrapped("Nothing that speaks to models is installed: a program asks by itself.")
+        return
+    for line in _keys(ModelOptions):
+        named = line.startswith("# client = ")
+        yield f"# client = {_value(_name(offers[0], offers))}" if named else line
 
 
 def _preferred(name: str, offers: Sequence[Offer[Any]], default: str) -> str:
