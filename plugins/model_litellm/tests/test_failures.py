@@ -83,6 +83,23 @@ async def test_retry_after_may_be_a_date(raw, client_of, ask):
     assert 0 < caught.value.retry_after <= 90
 
 
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Mon, 01 Jan 2030 00:00:00 +99999999999999",
+        "Mon, 01 Jan 0000 00:00:00 GMT",
+        "Mon, 01 Jan 0001 00:00:00 +2300",
+    ],
+)
+async def test_retry_after_may_be_no_date(raw, client_of, profile, date, ask):
+    """One that there is not says nothing of when to come again."""
+    raw.head = f"503 Busy\r\nRetry-After: {date}"
+    async with raw, client_of(profile, api_base=raw.url, retries=0) as client:
+        with pytest.raises(ModelUnavailable) as caught:
+            await ask(client, streamed=False)
+    assert not caught.value.retry_after
+
+
 async def test_geminis_retry_delay(raw, client_of, ask):
     """It stands in the body."""
     detail = '{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s"}'
@@ -165,6 +182,71 @@ async def test_a_request_that_is_too_long(client_of, server, profile, streamed, 
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000",
+        "the request exceeds the available context size, try increasing it",
+    ],
+)
+async def test_ways_to_say_that_it_is_too_long(raw, client_of, profile, said, ask):
+    """Anthropic's of old models, and llama.cpp's."""
+    raw.head, raw.kind = "400 No", "application/json"
+    raw.chunks = [json.dumps({"error": {"message": said}}).encode()]
+    async with raw, client_of(profile, api_base=raw.url) as client:
+        with pytest.raises(ModelOverflow):
+            await ask(client, streamed=False)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"api_key": "sk-hush…0123456789"},
+        {"api_key": "sk-hush\n0123456789"},
+        {"headers": {"X-Key": "sk-hush-é-0123456789"}},
+        {"headers": {"X-Key": "sk-hush\n0123456789"}},
+    ],
+)
+async def test_what_http_does_not_allow(client_of, server, profile, options, ask, waits):
+    """Is refused before anything is sent, and not repeated in the message."""
+    server.default = "never"
+    async with client_of(profile, **options) as client:
+        with pytest.raises(ModelRefused, match="nothing was sent") as caught:
+            await ask(client, streamed=False)
+    assert "hush" not in repr(caught.value)
+    assert (server.requests, waits) == ([], [])
+
+
+async def test_a_key_of_the_environment_with_a_newline(client_of, server, ask, waits, monkeypatch):
+    """It is not repeated in the message either."""
+    monkeypatch.setenv("OPENAI_API_KEY", "hush-0123456789abcdef\n")
+    async with client_of("openai-responses", api_key=None) as client:
+        with pytest.raises(ModelRefused, match="nothing was sent") as caught:
+            await ask(client, streamed=True)
+    assert "hush" not in repr(caught.value)
+    assert (server.requests, waits) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SSL_CERT_FILE", "/nowhere/hush.pem"),
+        ("ALL_PROXY", "socks5://user:hush@127.0.0.1:1"),
+        ("HTTP_PROXY", "hush bar:x"),
+    ],
+)
+async def test_proxies_and_certificates_that_there_are_not(
+    client_of, name, value, ask, waits, monkeypatch
+):
+    """Are told as what they are: nothing was sent."""
+    monkeypatch.setenv(name, value)
+    async with client_of("anthropic", api_base="http://example.test") as client:
+        with pytest.raises(ModelRefused, match="nothing was sent") as caught:
+            await ask(client, streamed=False)
+    assert "hush" not in repr(caught.value)
+    assert waits == []
+
+
 @EITHER
 async def test_a_wrong_key(client_of, server, profile, streamed, ask):
     """Refused at once, and the key is not in the message."""
@@ -198,6 +280,28 @@ async def test_no_key_at_all(client_of, server, profile, streamed, ask, monkeypa
     async with client_of(profile, api_key=None) as client:
         with pytest.raises(ModelRefused, match=client.model_id):
             await ask(client, streamed=streamed)
+
+
+@pytest.mark.parametrize("profile", ["anthropic", "openai-responses"])
+async def test_without_a_key_nothing_is_sent(client_of, server, profile, ask, monkeypatch):
+    """The sentence says that none was given."""
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for key in (None, "", " "):
+        async with client_of(profile, api_key=key) as client:
+            with pytest.raises(ModelRefused, match="no API key was given"):
+                await ask(client, streamed=False)
+    assert server.requests == server.rejected == []
+
+
+@pytest.mark.parametrize("body", [b"", b"{}"])
+async def test_an_empty_answer(raw, client_of, profile, body, ask, waits):
+    """Status 200 without an answer: cannot be read, and is not asked for again."""
+    raw.kind, raw.chunks = "application/json", [body]
+    async with raw, client_of(profile, api_base=raw.url) as client:
+        with pytest.raises(ModelError, match="cannot be read"):
+            await ask(client, streamed=False)
+    assert (len(raw.requests), waits) == (1, [])
 
 
 @EITHER
@@ -291,6 +395,7 @@ async def test_the_time_is_over(client_of, server, profile, streamed, ask):
             await ask(client, streamed=streamed, settings=ModelSettings(timeout=0.2))
 
 
+@pytest.mark.prove
 async def test_the_time_is_over_in_a_stream(client_of, server, profile, asked):
     """What came until then is kept; the reader's own time does not count against it twice."""
     server.answer(Say("one two three four five six seven", fault=Fault.hang(after_events=7)))

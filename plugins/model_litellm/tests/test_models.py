@@ -54,6 +54,17 @@ def test_responses_where_there_are():
         _ = LitellmClient("cohere/command-r", api="responses").profile
 
 
+def test_another_litellm(monkeypatch):
+    """One that cannot be asked as this one is refused with a sentence, not in a call."""
+    find = find_target("anthropic/claude-sonnet-4-5", LitellmOptions())
+    whole = type(find.config)
+    for kind in whole.__mro__:
+        if "sign_request" in vars(kind):
+            monkeypatch.delattr(kind, "sign_request")
+    with pytest.raises(ModelError, match=r"sign_request.*install litellm"):
+        find_target("anthropic/claude-sonnet-4-5", LitellmOptions())
+
+
 @pytest.mark.parametrize("model", ["my-model", "nobody/some-model"])
 async def test_a_model_of_nobody(model, capsys):
     """The sentence says how to write it; nothing is printed."""
@@ -112,6 +123,8 @@ def test_an_hour_of_cache_costs_more():
 
 def test_the_cost_of_an_unknown_model():
     """Is not known; nor is that of a call without usage."""
+    for model in ("gemini/a-gemini-of-mine", "openrouter/anthropic/claude-of-mine", "groq/mine"):
+        assert cost_of(find_target(model, LitellmOptions()), USAGE) is None
     assert cost_of(find_target("openai/a-model-of-mine", LitellmOptions()), USAGE) is None
     assert cost_of(find_target("openai/gpt-5", LitellmOptions()), None) is None
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from pydantic import ValidationError
 
+from turnkeep.errors import ConfigError
 from turnkeep.model import ModelSettings
 from turnkeep_model_litellm import LitellmClient, LitellmOptions
 
@@ -152,6 +153,7 @@ async def test_the_session_is_left_as_it_is(client_of, server, profile, asked):
     [
         {"colour": "blue"},
         {"timeout": 0},
+        {"timeout": float("inf")},
         {"retries": -1},
         {"reasoning_effort": "very"},
         {"api": "soap"},
@@ -163,7 +165,7 @@ def test_other_options_are_refused(options):
     """In a table and in code."""
     with pytest.raises(ValidationError, match=next(iter(options))):
         LitellmOptions(**options)
-    with pytest.raises(ValidationError, match=next(iter(options))):
+    with pytest.raises(ConfigError, match=next(iter(options))):
         LitellmClient("openai/gpt-4o", **options)
 
 
@@ -171,6 +173,50 @@ def test_secrets_are_not_shown():
     """Neither the key nor what headers hold."""
     options = LitellmOptions(api_key="sk-secret-1", headers={"A": "sk-secret-2"})
     assert "sk-secret" not in f"{options!r} {options} {options.model_dump(exclude={'headers'})}"
+
+
+@pytest.mark.parametrize("options", [{"apikey": "sk-very"}, {"api_key": ["sk-very"]}])
+def test_a_refused_option_is_not_repeated(options):
+    """It may be a key, under a wrong name or of a wrong kind."""
+    with pytest.raises(ConfigError) as caught:
+        LitellmClient("openai/gpt-5", **options)
+    with pytest.raises(ValidationError) as table:
+        LitellmOptions(**options)
+    assert (
+        "sk-very" not in f"{caught.value!r} {caught.value} {caught.value.__cause__} {table.value}"
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["model", "messages", "stream", "stream_options", "timeout", "api_key", "max_retries"]
+)
+def test_extra_holds_nothing_of_turnkeeps_own(name):
+    """What turnkeep sets itself is refused by its name."""
+    with pytest.raises(ConfigError, match=f"extra: .*{name}: set by turnkeep"):
+        LitellmClient("openai/gpt-5", extra={name: 1})
+
+
+async def test_newlines_around_a_key(sent, server, profile):
+    """As files end with them: keys and headers are sent without."""
+    await sent(profile, api_key="sk-test-0123456789abcdef\n", headers={"X-Team": "seven\n"})
+    assert server.requests[-1].headers["x-team"] == "seven"
+
+
+async def test_claude_has_room_to_think_and_to_answer(sent):
+    """Where nobody chose how long an answer may be, an effort raises it."""
+    body = await sent("anthropic", reasoning_effort="high")
+    assert body["max_tokens"] == 36_864 >= body["thinking"]["budget_tokens"] + 4_096
+    assert (await sent("anthropic"))["max_tokens"] == 4_096
+    assert (await sent("anthropic", reasoning_effort="low", max_output=3_000))[
+        "max_tokens"
+    ] == 3_000
+
+
+async def test_no_thought_where_it_cannot_be_brought_back(sent, server):
+    """Claude in the chat form thinks only without tools."""
+    options = {"api": "chat", "reasoning_effort": "low", "max_output": 9_000}
+    assert "thinking" not in await sent("anthropic", **options)
+    assert "thinking" in await sent("anthropic", tools=(), **options)
 
 
 def test_one_client_on_two_loops(client_of, server, profile, asked):

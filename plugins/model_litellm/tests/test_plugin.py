@@ -65,6 +65,7 @@ print({"litellm", "httpx", "openai", "aiohttp"} & sys.modules.keys())
     assert offline(code) == ["['litellm']", "openai/gpt-5", "set()"]
 
 
+@pytest.mark.prove
 def test_no_network_to_open(offline):
     """Limits and prices come with LiteLLM; the environment stays as it was, and nothing is said."""
     code = """
@@ -74,12 +75,14 @@ from turnkeep_model_litellm import LitellmClient
 from turnkeep_model_litellm.prices import cost_of
 
 async def main():
+    os.environ["TIKTOKEN_CACHE_DIR"] = "mine"
     before = dict(os.environ)
     for model in ("openai/gpt-5", "anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-pro"):
         client = LitellmClient(model)
         await client.load()
         cost = cost_of(client._know().target, Usage(input_tokens=10, output_tokens=10))
         print(client.profile, client.limits.context_window > 100_000, 0 < cost < 1)
+    import litellm.litellm_core_utils.default_encoding
     print(dict(os.environ) == before, sys.modules["litellm"].suppress_debug_info)
 
 asyncio.run(main())
@@ -92,6 +95,7 @@ asyncio.run(main())
     ]
 
 
+@pytest.mark.prove
 def test_a_program_that_has_litellm_keeps_it_as_it_is(offline):
     """Its settings and its callbacks."""
     code = """
@@ -112,6 +116,7 @@ print(LitellmClient("anthropic/claude-sonnet-4-5").profile, state() == before)
     assert offline(code) == ["anthropic True"]
 
 
+@pytest.mark.prove
 def test_many_threads_at_once(offline):
     """One of them loads LiteLLM; all get the same."""
     code = """

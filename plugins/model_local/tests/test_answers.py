@@ -64,13 +64,21 @@ async def test_an_answer_follows_a_schema(small, asking):
 
 
 async def test_a_schema_that_is_none_is_ignored(small, asking):
-    """The caller checks the answer; the call is made without it."""
+    """The caller checks the answer; the call is made without it, or without what is too large."""
+    schemas = (
+        {"$ref": "#/nowhere"},
+        {"type": "array", "items": {"type": "integer"}, "minItems": 100_000},
+        {"type": "string", "minLength": 5_000},
+    )
     async with LocalModel(**small) as model:
-        settings = ModelSettings(output_schema={"$ref": "#/nowhere"})
-        assert (await model.generate(asking("Hello!"), settings)).text
+        for schema in schemas:
+            settings = ModelSettings(output_schema=schema, max_output=4)
+            assert (await model.generate(asking("Hello!"), settings)).text
 
 
-@pytest.mark.parametrize("choice", [{"name": "weather"}, "required"])
+@pytest.mark.parametrize(
+    "choice", [{"name": "weather"}, pytest.param("required", marks=pytest.mark.prove)]
+)
 async def test_a_call_is_forced(small, asking, choice):
     """One whose arguments follow the tool's schema, references included."""
     request = asking("How is the weather in Paris?", tools=TOOLS[:1], tool_choice=choice)
@@ -84,6 +92,7 @@ async def test_a_call_is_forced(small, asking, choice):
     assert json.loads("".join(piece.arguments for piece in pieces)) == call.arguments
 
 
+@pytest.mark.prove
 async def test_any_call_is_forced(small, asking):
     """Of the tools, the model takes one."""
     request = asking("What time is it?", tools=TOOLS, tool_choice="required")
@@ -101,7 +110,9 @@ async def test_a_forced_call_that_is_cut_off_is_no_call(small, asking):
     assert not answer.tool_calls
 
 
-@pytest.mark.parametrize("choice", [None, "auto", "none"])
+@pytest.mark.parametrize(
+    "choice", ["auto", *(pytest.param(each, marks=pytest.mark.prove) for each in (None, "none"))]
+)
 async def test_tools_may_be_offered(small, asking, choice):
     """To a model whose template knows none, too, after calls and results."""
     async with LocalModel(**small) as model:

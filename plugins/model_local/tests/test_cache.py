@@ -38,6 +38,7 @@ async def converse(model, keep, session_id):
     return usages
 
 
+@pytest.mark.prove
 async def test_a_conversation_finds_its_prompt_again(small):
     """From its second call on, ≥ 95 % of the earlier prompt, with others in between."""
     async with LocalModel(**small) as model, Keeper(store=MemoryStore()) as keep:
@@ -46,6 +47,7 @@ async def test_a_conversation_finds_its_prompt_again(small):
             assert len(found) == 3 and min(found) >= 0.95
 
 
+@pytest.mark.prove
 async def test_more_conversations_than_slots(small, asking):
     """Those that lost their slot to a different one are found in memory."""
     async with LocalModel(**{**small, "slots": 1}) as model:
@@ -77,6 +79,7 @@ async def test_the_cache_is_kept_on_disk(small, asking, tmp_path):
         assert (await model.generate(next_one, SHORT)).usage.cached_tokens == 0
 
 
+@pytest.mark.prove
 async def test_two_processes_may_alternate(small, asking, tmp_path):
     """Each begins with what the other has computed last."""
     options = {**small, "cache_dir": tmp_path / "prompts"}
@@ -93,6 +96,7 @@ async def test_two_processes_may_alternate(small, asking, tmp_path):
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.prove
 async def test_three_processes_hold_one_conversation(small, tmp_path, monkeypatch):
     """On one SQLite session: from the second on, ≥ 95 % of the earlier prompt is found again."""
     pytest.importorskip("turnkeep_session_sqlite", reason="needs turnkeep-session-sqlite")

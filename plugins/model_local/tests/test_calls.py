@@ -18,6 +18,7 @@ def threads():
     return len(list(tasks.iterdir())) if tasks.is_dir() else 0
 
 
+@pytest.mark.prove
 async def test_calls_run_at_once_and_wait_for_a_slot(small, asking):
     """More of them than there are slots; each gets its own answer."""
     questions = [f"What is {number} and {number}?" for number in range(5)]
@@ -115,6 +116,56 @@ async def test_a_model_can_be_opened_again(small, asking):
             assert (await model.generate(asking("Hello!"), settings)).items
             assert (await other.generate(asking("Hello!"), settings)).items
             assert model.url != other.url
+
+
+def test_it_can_be_opened_again_on_another_loop(small, asking):
+    """After it was closed."""
+    model = LocalModel(**small)
+
+    async def ask():
+        async with model:
+            return (await model.generate(asking("Hello!"), ModelSettings(max_output=2))).text
+
+    assert asyncio.run(ask()) == asyncio.run(ask())
+
+
+async def test_it_belongs_to_the_loop_that_opened_it(small, asking):
+    """Others are told, and the model goes on."""
+    settings = ModelSettings(max_output=2)
+    async with LocalModel(**small) as model:
+
+        async def generate():
+            await model.generate(asking("Hello!"), settings)
+
+        async def leave():
+            await model.__aexit__(None, None, None)
+
+        async def enter():
+            await model.__aenter__()
+
+        for use, said in (
+            (generate, "another event loop"),
+            (lambda: model.count(["a"]), "another event loop"),
+            (leave, "another event loop"),
+            (enter, "open already"),
+        ):
+            with pytest.raises(ModelError, match=said):
+                await asyncio.to_thread(lambda use=use: asyncio.run(use()))
+        assert (await model.generate(asking("Hello!"), settings)).items
+
+
+async def test_it_is_opened_once_at_a_time(small):
+    """Of two who come together one gets in, and the other is told."""
+    model = LocalModel(**small)
+
+    async def use():
+        async with model:
+            return model.url
+
+    first, second = await asyncio.gather(use(), use(), return_exceptions=True)
+    assert first.startswith("http://127.0.0.1:")
+    assert isinstance(second, ModelError) and "open already" in str(second)
+    assert await use()
 
 
 async def test_it_is_used_inside_async_with(asking):

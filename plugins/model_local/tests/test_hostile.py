@@ -25,7 +25,16 @@ async def test_a_prompt_that_is_too_long_overflows(small, asking):
         assert (await model.generate(asking("Hello!"), SHORT)).items
 
 
-@pytest.mark.parametrize("text", ["", " ", "a\0b", "\u202e", "é" * 200, "{{ 1/0 }}", "<__media__>"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "a\0b"),
+        *(
+            pytest.param(each, marks=pytest.mark.prove)
+            for each in (" ", "\u202e", "é" * 200, "{{ 1/0 }}", "<__media__>")
+        ),
+    ],
+)
 async def test_any_text_is_taken(small, asking, text):
     """As text."""
     async with LocalModel(**small) as model:

@@ -7,7 +7,9 @@ import sys
 import pytest
 from pydantic import ValidationError
 
+from turnkeep.errors import ConfigError
 from turnkeep.hookspecs import Env
+from turnkeep_model_local import LocalModel
 from turnkeep_model_local.options import LocalOptions
 from turnkeep_model_local.plugin import model_clients
 
@@ -57,6 +59,16 @@ def test_llama_is_silent(small):
         said[how] = done.stdout + done.stderr
     assert said["quiet"] == ""
     assert said["talk"]
+
+
+def test_a_refused_key_is_not_repeated():
+    """Under a wrong name, or of a wrong kind."""
+    for option in ({"apikey": "sk-very"}, {"api_key": ["sk-very"]}):
+        with pytest.raises(ConfigError) as caught:
+            LocalModel(**option)
+        with pytest.raises(ValidationError) as table:
+            LocalOptions(**option)
+        assert "sk-very" not in f"{caught.value} {caught.value.__cause__} {table.value}"
 
 
 @pytest.mark.parametrize("option", [{"n_ctx": 5}, {"context_window": 1}, {"port": -1}])

@@ -67,7 +67,7 @@ class HttpServer:
             self._child = None
 
 
-@pytest.fixture(params=["auto", "legacy"])
+@pytest.fixture(params=["auto", pytest.param("legacy", marks=pytest.mark.prove)])
 def protocol(request):
     """Both generations of the protocol: what the SDK negotiates, and the handshake before 2026."""
     return request.param

@@ -18,6 +18,7 @@ def runs(pid):
     return True
 
 
+@pytest.mark.prove
 async def test_a_server_that_dies_in_a_call_says_so_and_is_started_again(demo, protocol):
     """The call it died in fails with a sentence; the next one finds a new process."""
     async with demo(protocol=protocol) as server:
@@ -41,6 +42,7 @@ async def test_all_calls_in_flight_learn_of_the_death(demo, tmp_path, until):
             await waiting
 
 
+@pytest.mark.prove
 async def test_calls_that_come_together_after_a_death_start_one_process(demo):
     """They share one attempt to connect."""
     async with demo() as server:
@@ -50,6 +52,7 @@ async def test_calls_that_come_together_after_a_death_start_one_process(demo):
         assert len(set(pids)) == 1
 
 
+@pytest.mark.prove
 async def test_starting_again_is_tried_a_few_times_only(raw, tmp_path):
     """A server that does not come up again ends the call with the reason, and the next one tries."""
     async with raw("dead_after_first", attempts=2) as server:
@@ -68,12 +71,14 @@ async def test_a_server_that_hangs_is_given_up(raw):
             await server.call("call", {}, timeout=0.2)
 
 
+@pytest.mark.prove
 async def test_a_server_that_never_answers_does_not_open(raw):
     """Connecting has a limit of its own."""
     with pytest.raises(McpError, match=r"longer than 0\.5 s"):
         await raw("silent", connect_timeout=0.5, protocol="legacy").open()
 
 
+@pytest.mark.prove
 async def test_a_cancelled_call_is_cancelled_at_the_server(demo, tmp_path, until, protocol):
     """The server's own function is stopped, and the connection goes on."""
     started, cancelled = tmp_path / "started", tmp_path / "cancelled"
@@ -88,6 +93,7 @@ async def test_a_cancelled_call_is_cancelled_at_the_server(demo, tmp_path, until
         assert await server.call("add", {"a": 1, "b": 1}) == "2"
 
 
+@pytest.mark.prove
 async def test_a_call_that_is_given_up_is_cancelled_at_the_server(raw, tmp_path, until):
     """A timeout is told like a cancellation: by the protocol's notification."""
     told = tmp_path / "raw"
@@ -97,6 +103,7 @@ async def test_a_call_that_is_given_up_is_cancelled_at_the_server(raw, tmp_path,
         await until(lambda: told.exists() and "requestId" in told.read_text())
 
 
+@pytest.mark.prove
 async def test_garbage_between_messages_is_left_out(raw, caplog):
     """A server that logs to its output is still understood."""
     async with raw("garbage", name="babbler") as server:
@@ -112,6 +119,7 @@ async def test_an_error_code_like_that_of_an_end_is_no_end(raw):
             await server.call("call", {})
 
 
+@pytest.mark.prove
 async def test_many_calls_share_one_connection(demo, tmp_path):
     """They run at once: each waits at the server for all the others."""
     async with demo() as server:
@@ -119,6 +127,7 @@ async def test_many_calls_share_one_connection(demo, tmp_path):
         assert await asyncio.gather(*calls) == ["met"] * 20
 
 
+@pytest.mark.prove
 async def test_closing_ends_the_process(demo, protocol):
     """Nothing stays behind, and closing twice does no harm."""
     server = await demo(protocol=protocol).open()
@@ -130,6 +139,7 @@ async def test_closing_ends_the_process(demo, protocol):
         await server.call("process", {})
 
 
+@pytest.mark.prove
 async def test_opened_and_closed_by_different_tasks(demo):
     """Neither the order of servers nor the task that closes one matters."""
     first = await asyncio.create_task(demo().open())
@@ -141,6 +151,7 @@ async def test_opened_and_closed_by_different_tasks(demo):
     assert not any(runs(pid) for pid in pids)
 
 
+@pytest.mark.prove
 async def test_a_failing_block_closes_and_raises_its_own_error(demo):
     """The error of the block is not wrapped in a group."""
     with pytest.raises(LookupError, match="mine"):
@@ -149,6 +160,7 @@ async def test_a_failing_block_closes_and_raises_its_own_error(demo):
             raise LookupError("mine")
 
 
+@pytest.mark.prove
 async def test_opening_can_be_cancelled(raw, tmp_path):
     """A server that does not answer is ended with the task that waits for it."""
     server = raw("silent", protocol="legacy")
@@ -160,6 +172,7 @@ async def test_opening_can_be_cancelled(raw, tmp_path):
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+@pytest.mark.prove
 async def test_a_cancelled_caller_does_not_end_the_attempt_of_others(demo):
     """Who waits for the same connection still gets it."""
     async with demo() as server:
@@ -172,6 +185,7 @@ async def test_a_cancelled_caller_does_not_end_the_attempt_of_others(demo):
         assert await second == "2"
 
 
+@pytest.mark.prove
 def test_a_server_left_open_ends_with_its_loop(demo):
     """Its process does not outlive asyncio.run, and the next loop connects again."""
     server = demo()

@@ -18,6 +18,7 @@ async def test_tools_are_called_over_streamable_http(http, protocol):
         assert len(await server.call("large", {"characters": 2_000_000})) == 2_000_000
 
 
+@pytest.mark.prove
 async def test_tools_are_called_over_sse(sse):
     """The older form of HTTP is spoken, too."""
     async with McpServer.sse(sse.url) as server:
@@ -26,6 +27,7 @@ async def test_tools_are_called_over_sse(sse):
             await server.call("fail", {"why": "no such city"})
 
 
+@pytest.mark.prove
 async def test_a_server_that_was_started_again_is_found_again(http, protocol):
     """A call that certainly did not reach the old server is made at the new one."""
     async with McpServer.http(http.url, protocol=protocol) as server:
@@ -35,6 +37,7 @@ async def test_a_server_that_was_started_again_is_found_again(http, protocol):
         assert await server.call("process", {}) != before
 
 
+@pytest.mark.prove
 async def test_a_server_that_is_gone_is_an_error_of_the_call(http, protocol):
     """The call fails with a sentence, and one that comes after the server's return succeeds."""
     async with McpServer.http(http.url, protocol=protocol, attempts=1) as server:
@@ -45,6 +48,7 @@ async def test_a_server_that_is_gone_is_an_error_of_the_call(http, protocol):
         assert await server.call("add", {"a": 1, "b": 1}) == "2"
 
 
+@pytest.mark.prove
 async def test_a_server_that_dies_in_a_call_says_so(http, protocol):
     """Whether such a call had an effect is not known, so it is not made again by itself."""
     async with McpServer.http(http.url, protocol=protocol) as server:
@@ -55,6 +59,7 @@ async def test_a_server_that_dies_in_a_call_says_so(http, protocol):
         assert await server.call("add", {"a": 1, "b": 1}) == "2"
 
 
+@pytest.mark.prove
 async def test_a_cancelled_call_is_cancelled_at_the_server(http, protocol, tmp_path, until):
     """By the notification, or by closing the request's stream, as the protocol's version wants."""
     started, cancelled = tmp_path / "started", tmp_path / "cancelled"

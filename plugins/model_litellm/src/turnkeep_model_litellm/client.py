@@ -9,7 +9,9 @@ from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from turnkeep.errors import ModelError, ModelUnavailable
+from pydantic import ValidationError
+
+from turnkeep.errors import ConfigError, ModelError, ModelUnavailable
 from turnkeep.model import (
     DEFAULTS,
     ModelAnswer,
@@ -32,6 +34,8 @@ _END: Final = object()
 SLACK: Final = 5.0
 """Seconds that LiteLLM gets beyond the limit, which is kept here: it would tell of it as of a lost
 connection."""
+THOUGHTFUL: Final = 4096 + 32768
+"""Tokens for an answer and the largest budget of thought that LiteLLM gives."""
 
 
 class LitellmClient:
@@ -39,12 +43,22 @@ class LitellmClient:
 
     `model` is its name as LiteLLM has it, such as "anthropic/claude-sonnet-4-5"; the keywords are
     those of `[model.litellm]`. LiteLLM is loaded with the first call or property that needs it, or
-    by `load`. Used with `async with`, its connections are closed at the end.
+    by `load`. Used with `async with`, its own connections are closed at the end; those of the chat
+    form are LiteLLM's, which keeps them for all its users. Raises ConfigError for options that it
+    does not have.
     """
 
     def __init__(self, model: str, *, pacing: Pacing | None = None, **options: Any) -> None:
         self._model = model
-        self._options = LitellmOptions.model_validate(options)
+        try:
+            self._options = LitellmOptions.model_validate(options)
+        except ValidationError as error:
+            raise ConfigError(
+                *(
+                    f"LitellmClient: {'.'.join(map(str, each['loc'])) or 'options'}: {each['msg']}"
+                    for each in error.errors(include_input=False)
+                )
+            ) from None
         self._pacing = pacing or Pacing(retries=self._options.retries)
         self._known: _Known | None = None
         self._lock = Lock()
@@ -162,6 +176,17 @@ def _known(model: str, options: LitellmOptions) -> _Known:
     return _Known(target, limits_of(target), faults, carrier)
 
 
+def _room_to_think(options: LitellmOptions, limits: ModelLimits) -> int | None:
+    """Give the most tokens for an answer that is thought over; None where nothing need be said.
+
+    Anthropic counts thought among the answer's tokens, and LiteLLM cuts its budget to one less than
+    they are: of the form's few, one would be left to answer with.
+    """
+    if options.reasoning_effort in (None, "none"):
+        return None
+    return THOUGHTFUL if limits.max_output is None else min(limits.max_output, THOUGHTFUL)
+
+
 class _Call:
     """One call with its repetitions, and the time it has."""
 
@@ -171,6 +196,8 @@ class _Call:
         options, known = client._options, client._know()
         self._target, self._carrier, self._faults = known.target, known.carrier, known.faults
         most = options.max_output if settings.max_output is None else settings.max_output
+        if most is None and self._target.profile == "anthropic":
+            most = _room_to_think(options, known.limits)
         self._made = request.to(self._target.profile, max_output=most)
         self._options, self._settings = options, settings
         self._pacing = client._pacing
@@ -185,7 +212,12 @@ class _Call:
     def _body(self) -> Body:
         from turnkeep_model_litellm.dressing import dressed
 
-        return dressed(self._made, self._target, self._options, self._settings)
+        try:
+            return dressed(self._made, self._target, self._options, self._settings)
+        except Exception as error:  # noqa: BLE001  # LiteLLM's, of any kind
+            from turnkeep_model_litellm.foreign import fault_of
+
+            raise fault_of(error, self._faults, sent=False) from None
 
     async def once(self) -> ModelAnswer:
         """Ask, and read the answer."""

@@ -19,6 +19,9 @@ Body = dict[str, Any]
 CLOUD: Final = ("aws_", "vertex_")
 """How the names of `extra` begin that say how a cloud is reached."""
 
+_CLAUDE: Final = frozenset({"anthropic", "bedrock", "bedrock_converse", "vertex_ai", "azure_ai"})
+"""Providers to which LiteLLM translates OpenAI Chat for Claude into Anthropic's own form."""
+
 _BUDGETS: Final = {
     "none": 0, "minimal": 512, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768,
     "max": 32768,
@@ -66,7 +69,8 @@ def _copied(body: Mapping[str, Any]) -> Body:
 def _chat(body: Body, target: Target, options: LitellmOptions, settings: ModelSettings) -> None:
     body["model"] = target.model
     _put(body, temperature=options.temperature, top_p=options.top_p)
-    _put(body, reasoning_effort=options.reasoning_effort)
+    if not _wants_thought_back(body, target):
+        _put(body, reasoning_effort=options.reasoning_effort)
     known = library().get_supported_openai_params(
         model=target.name, custom_llm_provider=target.provider
     )
@@ -84,6 +88,16 @@ def _chat(body: Body, target: Target, options: LitellmOptions, settings: ModelSe
     newer = target.provider in {"openai", "azure"} or "max_tokens" not in known
     if not newer and "max_completion_tokens" in body:
         body["max_tokens"] = body.pop("max_completion_tokens")
+
+
+def _wants_thought_back(body: Body, target: Target) -> bool:
+    """Say whether Claude would refuse the next step of a thinking model's calls of tools.
+
+    It wants its signed thought back with their results, and OpenAI Chat has no place for it.
+    """
+    claude = target.provider in _CLAUDE and "claude" in target.name.lower()
+    calls = any(message.get("tool_calls") for message in body["messages"])
+    return claude and bool(body.get("tools") or calls)
 
 
 def _responses(

@@ -103,11 +103,26 @@ def _responses(
     headers = target.config.validate_environment(
         headers=dict(options.headers), model=target.name, litellm_params=params
     )
+    if headers.get("Authorization") == "Bearer None":  # LiteLLM's, where it finds no key
+        del headers["Authorization"]
+        headers |= options.headers
     url = target.config.get_complete_url(
         api_base=params.api_base, litellm_params=params.model_dump(exclude_none=True)
     )
     content = _bytes(body | ({"stream": True} if stream else {}))
     return Envelope(url, _texts(headers), content)
+
+
+def keyless(target: Target, envelope: Envelope) -> bool:
+    """Say whether a request has no key where its provider wants one.
+
+    LiteLLM leaves it out then, or writes "Bearer None".
+    """
+    if target.provider not in {"anthropic", "openai"}:
+        return False
+    given = {name.lower(): value for name, value in envelope.headers.items()}
+    values = [given.get(name, "") for name in ("authorization", "x-api-key")]
+    return all(value.removeprefix("Bearer").strip() in {"", "None"} for value in values)
 
 
 def _texts(headers: dict[str, Any]) -> dict[str, str]:

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
+import httpx
+
 from turnkeep.errors import ModelError, ModelOverflow, ModelRefused, ModelUnavailable
 
 LINE: Final = 300
@@ -22,7 +24,8 @@ LINE: Final = 300
 
 _PASSING: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _OVERFLOW: Final = re.compile(
-    r"context.{0,3}(length|window)|maximum context|prompt is too long|input is too long"
+    r"context.{0,3}(length|window)|exceeds? (the )?(available )?context (limit|size)"
+    r"|maximum context|prompt is too long|input is too long"
     r"|(input|prompt)[^.]{0,40} token[^.]{0,40}exceed|exceeds? the maximum number of tokens"
     r"|too many (input )?tokens|request_too_large|reduce the length of the (messages|prompt|input)",
     re.IGNORECASE,
@@ -62,6 +65,9 @@ _STATUS_OF: Final = {
 """Statuses that kinds of errors stand for, where a provider sends one without a status."""
 
 
+_ADDRESS: Final = (httpx.InvalidURL, httpx.UnsupportedProtocol)
+
+
 class Unreachable(ModelUnavailable):
     """The connection could not be made, or was lost."""
 
@@ -71,7 +77,9 @@ class Faults:
 
     def __init__(self, model: str, secrets: Iterable[str] = ()) -> None:
         self.model = model
-        self._secrets = frozenset(secret for secret in secrets if len(secret) >= 6)
+        self._secrets = frozenset(
+            form for secret in secrets for form in (secret, secret.strip()) if len(form) >= 6
+        )
 
     def of_status(
         self, status: int, said: str, *, code: str = "", retry_after: float | None = None
@@ -161,6 +169,33 @@ class Faults:
             model=self.model,
         )
 
+    def unsendable(self, error: BaseException) -> ModelRefused:
+        """Make the error for a request that cannot be put together.
+
+        Of the exception only what holds no header is told: its text or repr may have the key.
+        """
+        if isinstance(error, ImportError):
+            why = f"a package is missing ({self.clean(str(error))})"
+        elif isinstance(error, OSError):
+            why = f"a file cannot be read ({error.strerror}); check SSL_CERT_FILE and SSL_CERT_DIR"
+        elif isinstance(error, _ADDRESS):
+            why = (
+                f"an address is none ({type(error).__name__}); check [model.litellm] api_base and "
+            )
+            why += "the variables HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
+        else:
+            why = "the key or a header has a character that HTTP does not allow there; check "
+            why += "[model.litellm] api_key and headers, and the provider's environment variable"
+        return ModelRefused(f"{self.model}: nothing was sent, as {why}", model=self.model)
+
+    def keyless(self) -> ModelRefused:
+        """Make the error for a provider that wants a key where none was given."""
+        return ModelRefused(
+            f"{self.model}: no API key was given, so nothing was sent; set [model.litellm] api_key "
+            "or the provider's environment variable (any text, for a server that asks for none)",
+            model=self.model,
+        )
+
     def clean(self, text: str) -> str:
         """Cut a foreign sentence to one line and take all keys out of it."""
         for secret in sorted(self._secrets | _environment(), key=len, reverse=True):
@@ -190,10 +225,10 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return seconds
     try:
         until = parsedate_to_datetime(given)
-    except ValueError:
+        until = until if until.tzinfo else until.replace(tzinfo=UTC)
+        return max(0.0, (until - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):  # of a day or a zone that there is not
         return None
-    until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    return max(0.0, (until - datetime.now(UTC)).total_seconds())
 
 
 def _number(text: str | None) -> float | None:
@@ -234,5 +269,9 @@ def _delay(details: object) -> float | None:
 def _environment() -> frozenset[str]:
     """Give the keys that LiteLLM may have found in the environment."""
     return frozenset(
-        value for name, value in os.environ.items() if len(value) >= 8 and _SECRET_NAME.search(name)
+        form
+        for name, value in os.environ.items()
+        if _SECRET_NAME.search(name)
+        for form in (value, value.strip())
+        if len(form) >= 8
     )

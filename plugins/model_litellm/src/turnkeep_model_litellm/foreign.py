@@ -18,6 +18,15 @@ _PREFIX: Final = re.compile(r"^((litellm\.)?\w*(Error|Exception|Timeout|Message)
 _UNREADABLE: Final = (ValueError, TypeError, AttributeError, LookupError)
 """What LiteLLM runs into where an answer has not the form that it expects."""
 
+_UNSENDABLE: Final = (httpx.LocalProtocolError, UnicodeEncodeError)
+"""What keys and headers cause that HTTP does not allow."""
+
+_ILLEGAL: Final = "control character detected in headers"
+_NO_ANSWER: Final = re.compile(
+    r"empty or invalid response from LLM endpoint|response with no 'choices'", re.IGNORECASE
+)
+"""What LiteLLM says of an answer with status 200 that is none; the status 500 is its own."""
+
 
 def fault_of(error: Exception, faults: Faults, *, sent: bool = True) -> ModelError:
     """Make the error for anything that a call of LiteLLM raised; `sent`: it asked the provider."""
@@ -28,6 +37,14 @@ def fault_of(error: Exception, faults: Faults, *, sent: bool = True) -> ModelErr
     chain = list(_chain(error))
     if isinstance(error, litellm.ContextWindowExceededError):
         return faults.of_status(400, said, code="context_length_exceeded")
+    if not sent and isinstance(error, litellm.AuthenticationError):
+        return faults.keyless()
+    if not _answered(error):
+        for cause in chain:
+            if isinstance(cause, _UNSENDABLE) or _ILLEGAL in str(cause):
+                return faults.unsendable(cause)
+        if sent and _NO_ANSWER.search(said):
+            return faults.garbage(said)
     # LiteLLM gives lost connections, and answers that are none, the status 500: the cause tells.
     network = (openai.APIConnectionError, httpx.TransportError, ConnectionError, TimeoutError)
     if any(isinstance(cause, network) and not _made_up(cause) for cause in chain):

@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from threading import Lock
 from typing import Any
 
 _OFFLINE = ("LITELLM_LOCAL_MODEL_COST_MAP", "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS")
+_RESTORED = (*_OFFLINE, "TIKTOKEN_CACHE_DIR")
+"""LiteLLM points the last one to its own folder, for all of the program."""
+_LOADED = ("litellm", "litellm.litellm_core_utils.default_encoding")
 _LOCK = Lock()
 
 
@@ -28,6 +31,9 @@ def library(part: str = "litellm") -> Any:
         first = "litellm" not in sys.modules
         with _offline():
             litellm = import_module("litellm")
+            # It would be loaded later, and change the environment then.
+            with suppress(ImportError):
+                import_module("litellm.litellm_core_utils.default_encoding")
             if first:
                 features = import_module("litellm.anthropic_beta_headers_manager")
                 features.get_unsupported_headers("bedrock")  # reads the list, which is kept
@@ -39,7 +45,10 @@ def library(part: str = "litellm") -> Any:
 @contextmanager
 def _offline() -> Iterator[None]:
     """Ask for the lists in the package; they are read once."""
-    before = {name: os.environ.get(name) for name in _OFFLINE}
+    if all(name in sys.modules for name in _LOADED):
+        yield
+        return
+    before = {name: os.environ.get(name) for name in _RESTORED}
     for name in _OFFLINE:
         os.environ.setdefault(name, "True")
     try:
@@ -47,4 +56,6 @@ def _offline() -> Iterator[None]:
     finally:
         for name, value in before.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

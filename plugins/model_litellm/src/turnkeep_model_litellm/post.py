@@ -13,7 +13,7 @@ import httpx
 from turnkeep.errors import ModelError
 from turnkeep_model_litellm.decoding import Broken, events
 from turnkeep_model_litellm.dressing import Body
-from turnkeep_model_litellm.envelopes import envelope_of
+from turnkeep_model_litellm.envelopes import envelope_of, keyless
 from turnkeep_model_litellm.faults import Faults
 from turnkeep_model_litellm.foreign import fault_of
 from turnkeep_model_litellm.options import LitellmOptions
@@ -90,17 +90,27 @@ class PostCarrier:
             )
         except Exception as error:  # noqa: BLE001  # LiteLLM's, of any kind
             raise fault_of(error, self._faults, sent=False) from None
+        if keyless(self._target, envelope):
+            raise self._faults.keyless()
         try:
-            async with self._client().stream(
+            client = self._client()
+            request = client.build_request(
                 "POST", envelope.url, headers=envelope.headers, content=envelope.content
-            ) as response:
+            )
+        except Exception as error:  # noqa: BLE001  # whatever keys, proxies and certificates cause
+            raise self._faults.unsendable(error) from None
+        try:
+            response = await client.send(request, stream=True)
+            async with aclosing(response):
                 if response.status_code >= 300:
                     text = (await response.aread()).decode("utf-8", "replace")
                     raise self._faults.of_body(response.status_code, text, response.headers)
                 yield PostReply(response, self._faults)
         except ModelError:
             raise
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            raise self._faults.unsendable(error) from None
+        except httpx.HTTPError as error:
             raise self._faults.unreachable(_why(error)) from None
 
     async def aclose(self) -> None:

@@ -33,6 +33,8 @@ def cost_of(target: Target, usage: Usage | None) -> float | None:
     if usage is None:
         return None
     litellm = library()
+    if not _priced(target):
+        return None
     # Anthropic tells apart what it keeps for five minutes and for an hour.
     ages = (usage.__pydantic_extra__ or {}).get("cache_creation")
     details: dict[str, Any] = {"cached_tokens": usage.cached_tokens}
@@ -54,6 +56,17 @@ def cost_of(target: Target, usage: Usage | None) -> float | None:
     except Exception:  # noqa: BLE001  # as above
         return None
     return float(prompt + answer)
+
+
+def _priced(target: Target) -> bool:
+    """Say whether the map has a price of a model: LiteLLM takes one that it lacks for free."""
+    litellm = library()
+    try:
+        info = litellm.get_model_info(target.name, custom_llm_provider=target.provider)
+    except Exception:  # noqa: BLE001  # as above
+        return False
+    held = litellm.model_cost.get(info.get("key")) or {}
+    return any("cost" in name and value is not None for name, value in held.items())
 
 
 def _whole(value: object) -> int | None:

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from turnkeep.errors import ModelError
 from turnkeep_model_litellm.library import library
 from turnkeep_model_litellm.options import LitellmOptions
+
+_ASKED: Final = {
+    "anthropic": (
+        "validate_anthropic_messages_environment",
+        "transform_anthropic_messages_request",
+        "get_complete_url",
+        "sign_request",
+    ),
+    "gemini": ("sync_get_auth_token_and_url",),
+    "openai-responses": ("validate_environment", "get_complete_url"),
+}
+"""What `envelopes` asks of LiteLLM's knowledge of a provider."""
 
 
 @dataclass(frozen=True)
@@ -90,4 +102,7 @@ class _Finder:
         return self._target("openai-chat", None)
 
     def _target(self, profile: str, config: Any) -> Target:
+        for name in _ASKED.get(profile, ()):
+            if not hasattr(config, name):
+                raise AttributeError(f"{type(config).__name__} has no {name}")
         return Target(self.model, self.name, self.kind.value, profile, config)

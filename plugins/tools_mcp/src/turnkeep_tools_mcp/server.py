@@ -191,8 +191,8 @@ class McpServer:
         *,
         timeout: float | None = TIMEOUT,  # noqa: ASYNC109  # what the protocol calls it
         max_characters: int | None = MAX_CHARACTERS,
-    ) -> str | list[Piece]:
-        """Call a tool by the server's name of it: one text, or texts, parts and JSON.
+    ) -> Piece | list[Piece]:
+        """Call a tool by the server's name: one text or JSON value, or a list of both and parts.
 
         Raises ToolError with a sentence for the model when the call fails, takes longer than
         `timeout` seconds, gives too much, or the server ends meanwhile.

@@ -48,10 +48,8 @@ class McpTool(BaseTool):
         self.max_characters = max_characters
 
     # By position only: servers may well have a parameter called `context`.
-    async def execute(  # type: ignore[override]
-        self, _context: ExecutionContext, /, **arguments: Any
-    ) -> str | list[Piece]:
-        """Call it: its one text is returned, or a list of texts, parts and JSON.
+    async def execute(self, _context: ExecutionContext, /, **arguments: Any) -> Piece | list[Piece]:
+        """Call it: its one text or JSON value is returned, or a list of texts, parts and JSON.
 
         Raises ToolError, with the server's words, when the call fails.
         """
@@ -62,9 +60,7 @@ class McpTool(BaseTool):
             max_characters=self.max_characters,
         )
 
-    async def __call__(  # type: ignore[override]
-        self, context: ExecutionContext, /, **arguments: Any
-    ) -> str | list[Piece]:
+    async def __call__(self, context: ExecutionContext, /, **arguments: Any) -> Piece | list[Piece]:
         """Call it, as `execute` does."""
         return await self.execute(context, **arguments)
 
