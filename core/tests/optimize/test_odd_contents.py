@@ -246,3 +246,18 @@ def test_what_the_user_says_in_a_providers_own_form_is_left_alone():
         entries = numbered(items)
         found = groups_of(entries, lambda _: 1).fixed
         assert found == {entries[place].ref for place in fixed}
+
+
+async def test_an_empty_message_is_a_beginning():
+    """It is sent as one that says so: what stands before it may go."""
+    hi, empty = (
+        Message(role="user", content="Earlier steps: #1.0"),
+        Message(role="user", content=[]),
+    )
+    foreign = Opaque(provider="gemini", kind="fileData", data={}, role="user")
+    items = [hi, empty, foreign, Message(role="assistant", content="so")]
+    entries = numbered(items)
+    entries[0] = entries[0]._replace(form="cover")
+    bench, scene = _bench("anthropic", entries, 1)
+    rewrite = await Bench(scene._replace(limit=bench.floor())).rewrite()
+    assert hi not in [each.item for each in rewrite.entries]

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from turnkeep.model import ModelLimits
 from turnkeep.optimize.compact import Compact, CompactOptions
 from turnkeep.replay.extractive import ExtractiveModel
@@ -9,6 +11,7 @@ from turnkeep.testing.optimizers import OptimizerConformance, PipelineConformanc
 from turnkeep_memory_summarize import Summarize, SummarizeOptions
 
 pytest_plugins = ["turnkeep.testing.plugin"]
+pytestmark = pytest.mark.prove  # each invariant asks a model, if a small one
 
 TRANSCRIPTS = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "transcripts"
 

@@ -7,6 +7,8 @@ import pytest
 from turnkeep.content import FilePart, ImagePart, ToolResult
 from turnkeep.errors import ToolError
 
+pytestmark = pytest.mark.prove  # each starts a server
+
 PIXEL = b"\x89PNG pixel"
 
 

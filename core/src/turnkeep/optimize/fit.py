@@ -177,7 +177,9 @@ def _is_sent(view: View, group: Group) -> bool:
     """Say whether anything of a group reaches the provider.
 
     What another provider said for itself does not, nor results without a call: repair leaves both
-    out, so they are no beginning.
+    out, so they are no beginning. In place of an empty message it puts one that says so.
     """
-    entries = view.entries_of(group)
-    return any(view.weigh(each.item) and side_of(each.item) != "result" for each in entries)
+    items = [entry.item for entry in view.entries_of(group)]
+    return any(
+        type(item) is Message or (view.weigh(item) and side_of(item) != "result") for item in items
+    )
