@@ -8,7 +8,8 @@ and the newest step is never taken out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from itertools import takewhile
 from typing import Any, Final
 
 from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult, message_text, result_text
@@ -152,6 +153,28 @@ def cover(view: View, excess: int, shrunk: Collection[Ref]) -> list[Cover]:
             first = first or group
     covers = [Cover(run[0], run[-1]) for run in runs(chosen)]
     return _with_a_start(view, covers, {group.number for group in chosen}, start)
+
+
+def least(view: View) -> Iterator[list[Entry]]:
+    """Yield the least that can be left: what may not be touched, and the newest step.
+
+    First as it is, then with a text in the place of what went, where the model's answer would
+    stand first.
+    """
+    newest = next((group.number for group in reversed(view.groups) if group.kind == "step"), -1)
+    kept = [group for group in view.groups if not group.coverable or group.number == newest]
+    if len(kept) == len(view.groups):
+        return
+    entries = [entry for group in kept for entry in view.entries_of(group)]
+    yield entries
+    gone = next(group for group in view.groups if group not in kept)
+    start = Entry(view.entries[gone.first].ref, Message(role="user", content=NO_START), "cover")
+    leading = sum(group.last - group.first + 1 for group in takewhile(_is_system, kept))
+    yield [*entries[:leading], start, *entries[leading:]]
+
+
+def _is_system(group: Group) -> bool:
+    return group.kind == "system"
 
 
 def _with_a_start(view: View, covers: list[Cover], gone: Collection[int], size: int) -> list[Cover]:

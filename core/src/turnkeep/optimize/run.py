@@ -267,10 +267,33 @@ class Run:
             step.edits += len(plan.edits)
             checked = self._check()
         self.tokens = self.ask.fixed + checked.tokens
+        if self.tokens > limit and (least := self._least()) is not None:
+            checked = least
+            step.edits += 1
         step.after, step.seconds = self.tokens, round(time.perf_counter() - began, 6)
         if self.tokens > limit:
             raise self._overflow()
         return checked
+
+    def _least(self) -> Checked | None:
+        """Go on from the least that can be left, if that fits; give None if it does not.
+
+        What a piece saves is not always what it weighs: without what stood before it a system
+        message is one of the leading ones, and what repair leaves out weighs nothing.
+        """
+        for entries in fit.least(self.view("fit")):
+            before = self.entries, self.tokens, self._groups
+            self._restore(entries, self.tokens)
+            edits, _ = fit.shrink(self.view("fit"), self.tokens)
+            self._restore(apply(self.view("fit"), Plan(edits)), self.tokens)
+            checked = self._check()
+            if self.ask.fixed + checked.tokens <= self.ask.limit and not checked.breaks(
+                self.ask.repairs
+            ):
+                self.tokens = self.ask.fixed + checked.tokens
+                return checked
+            self._restore(*before)
+        return None
 
     def _overflow(self) -> ContextOverflow:
         floor: list[tuple[str, int]] = [("instructions and tools", self.ask.fixed)]
