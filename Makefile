@@ -19,7 +19,8 @@ demo: .venv/.runtime
 	@PYTHON=$(BIN)/python bash examples/demo.sh
 
 chat: .venv/.runtime
-	@$(BIN)/turnkeep chat --model local:smollm2
+	@TURNKEEP__SESSION__STORE=sqlite TURNKEEP__SESSION__SQLITE__PATH=chat.db \
+	  $(BIN)/turnkeep chat --model local:smollm2
 
 test: .venv/.dev
 	$(BIN)/python -m pytest $(PARALLEL) -m "not prove"

@@ -210,8 +210,14 @@ class Commands:
         self._screen.line("\n".join(f"{name:<10} {about}" for name, about in rows))
 
     async def _quit(self, _rest: str) -> bool:
-        self._screen.note(f"kept in session {self.session!r}; go on whenever you like")
+        self._screen.note(self.farewell())
         return False
+
+    def farewell(self) -> str:
+        """Say what becomes of the session."""
+        if self._keeper.sessions.store.durability == "none":
+            return f"session {self.session!r} was kept in memory, and ends here"
+        return f"kept in session {self.session!r}; go on whenever you like"
 
 
 def inputs(events: Sequence[Event]) -> list[Event]:

@@ -90,7 +90,7 @@ class Talk:
             line = self._screen.ask("you> ")
         except (EOFError, KeyboardInterrupt):
             self._screen.line("")
-            self._screen.note(f"kept in session {self.commands.session!r}; go on whenever you like")
+            self._screen.note(self.commands.farewell())
             return False
         if not line.strip():
             return True
