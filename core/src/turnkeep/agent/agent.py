@@ -16,7 +16,8 @@ from turnkeep.agent.homes import Homes
 from turnkeep.agent.locks import AnyLoopLock
 from turnkeep.agent.models import Model, opened
 from turnkeep.agent.output import Output
-from turnkeep.agent.run import Parts, Run
+from turnkeep.agent.parts import Parts
+from turnkeep.agent.run import Run
 from turnkeep.agent.tools import Tools, named_tools
 from turnkeep.content import Message, Part
 from turnkeep.errors import ConfigError, ContentError, TurnkeepError

@@ -17,7 +17,7 @@ from turnkeep.prepared import PreparedRequest
 from turnkeep.turn import Turn
 
 if TYPE_CHECKING:
-    from turnkeep.agent.run import Parts
+    from turnkeep.agent.parts import Parts
 
 
 class Asking:

@@ -7,12 +7,11 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from turnkeep.agent.acting import Acting
 from turnkeep.agent.asking import Asking
-from turnkeep.agent.callbacks import Hooked
+from turnkeep.agent.calls import distinct, matched, rerunnable
 from turnkeep.agent.context import (
     PENDING,
     AgentResult,
@@ -26,12 +25,11 @@ from turnkeep.agent.events import (
     Finished,
     ModelAnswered,
 )
-from turnkeep.agent.output import RETRIES, Output, OutputError
-from turnkeep.agent.tools import BaseTool
+from turnkeep.agent.output import RETRIES, OutputError
+from turnkeep.agent.parts import Parts
 from turnkeep.approvals import INTERRUPTED
 from turnkeep.codec import decode_object, encode_object
 from turnkeep.content import (
-    Item,
     Message,
     Opaque,
     Reasoning,
@@ -41,35 +39,12 @@ from turnkeep.content import (
     sum_usage,
 )
 from turnkeep.errors import ContentError, ModelError, ModelUnavailable, PendingApproval
-from turnkeep.events import new_id
 from turnkeep.formats.profile import side_of
 from turnkeep.log import settled
-from turnkeep.model import FinishReason, ModelAnswer, ModelClient, ModelSettings, TextDelta
+from turnkeep.model import FinishReason, ModelAnswer, ModelClient, TextDelta
 from turnkeep.optimize.recall import RECALL
 from turnkeep.step import Step, is_call_of
 from turnkeep.turn import Turn
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What an agent is made of, as a run needs it."""
-
-    tools: dict[str, BaseTool] = field(default_factory=dict)
-    instructions: str = ""
-    max_steps: int = 5
-    hooks: Hooked = field(default_factory=Hooked)
-    output: Output | None = None
-    settings: ModelSettings = field(default_factory=ModelSettings)
-    parallel: int = 8
-    tool_choice: Any = None
-    on_pending: Literal["raise", "reject"] = "raise"
-
-    @property
-    def system(self) -> str:
-        """The instructions, with what a typed output adds to them."""
-        if self.output is None:
-            return self.instructions
-        return f"{self.instructions}\n\n{self.output.instruction}".strip()
 
 
 class Run:
@@ -142,7 +117,10 @@ class Run:
         self, said: Message | None, confirmations: Sequence[ToolConfirmation]
     ) -> AsyncGenerator[AgentEvent, None]:
         turn = self._turn
-        decided = self._matched(said, confirmations)
+        decided = matched(turn, self._parts.tools, confirmations)
+        left = [each for each in turn.pending if each not in [call for call, _ in decided]]
+        if said is not None and decided and left and self._parts.on_pending == "raise":
+            raise PendingApproval(turn.session_id, tuple(call.name for call in left))
         approved: list[ToolCall] = []
         for call, confirmation in decided:
             run = await turn.decide(
@@ -159,7 +137,7 @@ class Run:
         if said is None or approved:
             await self._close_interrupted(approved)
         else:
-            approved += self._rerunnable(approved)
+            approved += rerunnable(turn, self._parts.tools, approved)
         if approved:
             async with contextlib.aclosing(self._act(approved)) as acting:
                 async for event in acting:
@@ -182,65 +160,16 @@ class Run:
                 return
         elif turn.pending and self._parts.on_pending == "raise":
             raise PendingApproval(turn.session_id, tuple(call.name for call in turn.pending))
-        elif not self._rerunnable([]):
+        elif not rerunnable(turn, self._parts.tools, []):
             return  # the input is the first thing, and opens it
         await turn.open()
-
-    def _matched(
-        self, said: Message | None, confirmations: Sequence[ToolConfirmation]
-    ) -> list[tuple[ToolCall, ToolConfirmation]]:
-        """Find the waiting call of each confirmation, before any is recorded."""
-        waiting = list(self._turn.pending)
-        found: list[tuple[ToolCall, ToolConfirmation]] = []
-        for confirmation in confirmations:
-            call = next(
-                (each for each in waiting if each.tool_call_id == confirmation.tool_call_id), None
-            )
-            if call is None:
-                there = ", ".join(repr(each.tool_call_id) for each in self._turn.pending) or "none"
-                raise ContentError(
-                    f"session {self._turn.session_id!r}: no call {confirmation.tool_call_id!r} "
-                    f"waits for a decision (any more); waiting: {there}. It was answered before, "
-                    "or its session has expired"
-                )
-            waiting.remove(call)
-            self._check_changed(call, confirmation)
-            found.append((call, confirmation))
-        if said is not None and found and waiting and self._parts.on_pending == "raise":
-            raise PendingApproval(self._turn.session_id, tuple(call.name for call in waiting))
-        return found
-
-    def _check_changed(self, call: ToolCall, confirmation: ToolConfirmation) -> None:
-        """Refuse arguments that could not be kept, or that the tool would not take."""
-        changed, tool = confirmation.modified_arguments, self._parts.tools.get(call.name)
-        if changed is None:
-            return
-        what = f"session {self._turn.session_id!r}: the changed arguments of {call.tool_call_id!r}"
-        encode_object(changed, what)
-        try:
-            if tool is not None:
-                tool.check(deepcopy(changed))
-        except ValueError as error:
-            raise ContentError(f"{what} ({call.name}): {error}") from None
-
-    def _rerunnable(self, deciding: Sequence[ToolCall]) -> list[ToolCall]:
-        """Give the calls that an earlier turn left open, and that do no harm when run again."""
-        waiting = self._turn.pending
-        return [
-            self._as_decided(call)
-            for call in self._turn.open_calls
-            if call not in waiting
-            and call not in deciding
-            and (tool := self._parts.tools.get(call.name)) is not None
-            and tool.idempotent
-        ]
 
     async def _close_interrupted(self, approved: list[ToolCall]) -> None:
         """Run again what may be, and say of all else that an earlier turn left that it was cut off.
 
         An input does the latter by itself: it opens a turn anew.
         """
-        again = self._rerunnable(approved)
+        again = rerunnable(self._turn, self._parts.tools, approved)
         left = [*approved, *again, *self._turn.pending]
         kept = Counter(call.tool_call_id for call in left)
         approved += again
@@ -250,14 +179,6 @@ class Run:
             elif call.name in self._parts.tools or not is_call_of(call, RECALL):
                 # What reads back is answered by the turn itself.
                 await self._turn.add_result(call, INTERRUPTED, status="error")
-
-    def _as_decided(self, call: ToolCall) -> ToolCall:
-        """Give a call with the arguments that a person changed, if one did."""
-        for entry in self._turn.context.open_calls():
-            decision = self._turn.context.decisions.get(entry.ref)
-            if entry.item is call and decision is not None and decision.arguments is not None:
-                return call.model_copy(update={"arguments": decision.arguments})
-        return call
 
     # One step
 
@@ -289,7 +210,7 @@ class Run:
         if answer is None:
             raise ModelError("the model client's stream ended without an answer")
         self._count(answer)
-        step = await self._turn.add_response(_distinct(answer), needs_approval=self._gated)
+        step = await self._turn.add_response(distinct(answer), needs_approval=self._gated)
         self._see()
         await self._save_state()
         if answer.partial:
@@ -442,25 +363,3 @@ class Run:
         self._finish = answer.finish
         if answer.usage is not None:
             self._usage = sum_usage([self._usage, answer.usage]) or self._usage
-
-
-def _distinct(answer: ModelAnswer) -> ModelAnswer:
-    """Give an answer whose calls have ids of their own: by them results and decisions find theirs.
-
-    Some models give the same id to all calls of an answer, or none at all.
-    """
-    taken: set[str] = set()
-    items: list[Item] = []
-    for item in answer.items:
-        new = item
-        if isinstance(item, ToolCall):
-            wanted = item.tool_call_id or f"call_{new_id()}"
-            name, number = wanted, 1
-            while name in taken:
-                number += 1
-                name = f"{wanted}__{number}"
-            taken.add(name)
-            if name != item.tool_call_id:
-                new = item.model_copy(update={"tool_call_id": name})
-        items.append(new)
-    return answer if items == answer.items else replace(answer, items=items)
