@@ -71,7 +71,8 @@ class Turn:
             notes=self._notes,
             arrival=None if fitting is None else fitting.arrival,
         )
-        self._on_pending = rules.on_pending
+        self.on_pending = rules.on_pending
+        """What a new input does while calls wait for approval."""
         self._counter = counter
         arrival = "" if fitting is None else fitting.arrival.key
         self._weighing = Weighing(counter, learned, arrival=arrival)
@@ -155,7 +156,7 @@ class Turn:
                 items,
                 session_id=self.session_id,
                 execution_id=self.execution_id,
-                on_pending=self._on_pending,
+                on_pending=self.on_pending,
                 loaded_seq=self._lease.loaded_seq,
             )
             return [*closed, *made]

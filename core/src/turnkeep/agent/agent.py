@@ -58,6 +58,7 @@ class Agent:
         counter: counts tokens, where no keeper brings one.
         on_conflict: "error" or "wait" where another run of the session is going on.
         on_pending: "raise" or "reject" where calls wait for approval and the user says something.
+            Both are as the keeper has them unless given; without one, "error" and "raise".
 
     """
 
@@ -80,8 +81,8 @@ class Agent:
         parallel_tools: int = 8,
         context_limits: ContextRules | Mapping[str, Any] | None = None,
         counter: TokenCounter | None = None,
-        on_conflict: Literal["error", "wait"] = "error",
-        on_pending: Literal["raise", "reject"] = "raise",
+        on_conflict: Literal["error", "wait"] | None = None,
+        on_pending: Literal["raise", "reject"] | None = None,
     ) -> None:
         if keeper is not None and (session_manager or context_limits or counter):
             raise ConfigError(
@@ -116,7 +117,6 @@ class Agent:
         self._settings = settings or ModelSettings()
         self._tool_choice = tool_choice
         self._parallel = parallel_tools
-        self._on_pending = on_pending
         self._resources = AsyncExitStack()
         self._client: ModelClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -260,7 +260,6 @@ class Agent:
             settings=self._settings,
             parallel=self._parallel,
             tool_choice=self._tool_choice,
-            on_pending=self._on_pending,
         )
 
     async def open_model(self) -> ModelClient:

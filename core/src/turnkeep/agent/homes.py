@@ -35,8 +35,8 @@ class Homes:
         *,
         limits: ContextRules | Mapping[str, Any] | None,
         counter: TokenCounter | None,
-        on_conflict: Literal["error", "wait"],
-        on_pending: Literal["raise", "reject"],
+        on_conflict: Literal["error", "wait"] | None,
+        on_pending: Literal["raise", "reject"] | None,
     ) -> None:
         self.keeper = keeper
         self._manager = manager

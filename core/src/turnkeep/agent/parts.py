@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from turnkeep.agent.callbacks import Hooked
 from turnkeep.agent.output import Output
@@ -23,7 +23,6 @@ class Parts:
     settings: ModelSettings = field(default_factory=ModelSettings)
     parallel: int = 8
     tool_choice: Any = None
-    on_pending: Literal["raise", "reject"] = "raise"
 
     @property
     def system(self) -> str:

@@ -119,7 +119,7 @@ class Run:
         turn = self._turn
         decided = matched(turn, self._parts.tools, confirmations)
         left = [each for each in turn.pending if each not in [call for call, _ in decided]]
-        if said is not None and decided and left and self._parts.on_pending == "raise":
+        if said is not None and decided and left and turn.on_pending == "raise":
             raise PendingApproval(turn.session_id, tuple(call.name for call in left))
         approved: list[ToolCall] = []
         for call, confirmation in decided:
@@ -158,7 +158,7 @@ class Run:
                 )
             if self._standing() is not None or (turn.pending and turn.pending == turn.open_calls):
                 return
-        elif turn.pending and self._parts.on_pending == "raise":
+        elif turn.pending and turn.on_pending == "raise":
             raise PendingApproval(turn.session_id, tuple(call.name for call in turn.pending))
         elif not rerunnable(turn, self._parts.tools, []):
             return  # the input is the first thing, and opens it

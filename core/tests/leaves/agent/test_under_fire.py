@@ -527,3 +527,17 @@ def test_a_model_is_opened_again_on_another_loop(monkeypatch):
         assert [agent.run_sync("hi").output for _ in range(2)] == ["ok", "ok"]
         assert len(opened) == 2
     assert len(closed) >= 2
+
+
+async def test_an_agent_of_a_keeper_follows_its_rules(call):
+    """What a new input does to a call that waits is told once, in the configuration."""
+    from turnkeep import Keeper
+
+    @tool(requires_confirmation=True)
+    def pay():
+        return "paid"
+
+    async with Keeper(store=MemoryStore(), on_pending="reject") as keep:
+        agent = Agent(ScriptedModel(call("pay", "p"), "ok"), [pay], keeper=keep)
+        await agent.run("go", session_id="s")
+        assert (await agent.run("rather not", session_id="s")).output == "ok"
