@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -48,3 +49,43 @@ def work() -> Callable[[Callable[[], object]], int]:
     from turnkeep.testing.work import calls_made  # where core is not installed, too
 
     return calls_made
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """Give the URL of a Redis server: one started here, else that of the environment."""
+    from turnkeep.testing.servers.redis import RedisServer
+
+    if (program := RedisServer.program()) is not None:
+        server = RedisServer(program=program)
+        server.start()
+        yield server.url
+        server.stop()
+    elif url := os.environ.get("TURNKEEP_TEST_REDIS_URL"):
+        yield url
+    else:
+        no_server("redis-server", "TURNKEEP_TEST_REDIS_URL")
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """Give the URL of a PostgreSQL server: one started here, else that of the environment."""
+    from turnkeep.testing.servers.postgres import PostgresServer
+
+    if (program := PostgresServer.program()) is not None:
+        server = PostgresServer(program=program)
+        server.start()
+        yield server.url
+        server.stop()
+    elif url := os.environ.get("TURNKEEP_TEST_POSTGRES_URL"):
+        yield url
+    else:
+        no_server("postgres and initdb", "TURNKEEP_TEST_POSTGRES_URL")
+
+
+def no_server(program: str, variable: str) -> NoReturn:
+    """Skip, and say what is missing; fail where servers are required, as in CI."""
+    missing = f"needs {program} (`make servers` installs it) or {variable}"
+    if os.environ.get("TURNKEEP_REQUIRE_SERVERS"):
+        pytest.fail(missing)
+    pytest.skip(missing)
