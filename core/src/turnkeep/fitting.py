@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from turnkeep.blobs import is_large
-from turnkeep.content import Item, Ref, ToolCall, ToolDefinition
+from turnkeep.content import Item, Ref, ToolCall, ToolDefinition, sum_usage
 from turnkeep.context import Context, Entry, placed
 from turnkeep.errors import ContextOverflow
 from turnkeep.events import Checkpoint, Placed
@@ -164,7 +164,9 @@ class Fitting:
         self._scale = scale
         if context.items is not self._items:
             carried = self._course.waits if self._base == context.base else _carried(notes, context)
+            owed = self._course.owed
             self._course, self._items = Course(context.stable, context.memory), context.items
+            self._course.owed = owed
             self._course.waits = max(self._course.waits, carried)
             self._base = context.base
             scale.forget(context.items)
@@ -263,7 +265,10 @@ class Fitting:
             )
             if again is None:
                 break
-            rewrite = again._replace(report=_joined(before.report, again.report))
+            rewrite = again._replace(
+                report=_joined(before.report, again.report),
+                usage=sum_usage([before.usage, again.usage]),
+            )
         return rewrite
 
 
@@ -278,6 +283,7 @@ def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
         **{name: first[name] for name in begun},
         "steps": [*first["steps"], *second["steps"]],
         "seconds": first["seconds"] + second["seconds"],
+        **{name: first[name] for name in ("for_nothing",) if name in first},
     }
 
 

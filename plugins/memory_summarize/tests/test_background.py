@@ -138,6 +138,27 @@ async def test_what_does_not_match_any_more_is_left(ahead):
     assert game.step_report["notes"]["calls"] == 2
 
 
+async def test_a_cancelled_rewrite_does_not_lose_it(ahead, asked_for):
+    """It was paid for: the next try uses it."""
+    game = ahead(Slow(), max_tokens=6_000)
+    async with game.opened() as keep, keep.turn("s") as turn:
+        await game.begin(turn)
+        await until_begun(game, turn)
+        await settle()
+        game.model.ready.clear()  # what comes behind it has to be asked for
+        play = asyncio.ensure_future(game.go_on(turn, 50, until=1))
+        while game.model.asked == 1:
+            await asyncio.sleep(0)
+        play.cancel()
+        await asyncio.wait([play])
+        assert play.cancelled()
+        game.model.ready.set()
+        await game.go_on(turn, 50, until=1)
+    _, lines, _ = asked_for(game.model.bodies[2])
+    assert lines[0]["from"] == "summary"
+    assert game.model.asked == 3
+
+
 async def test_closing_ends_all_of_them(ahead):
     """No task is left, and none has left anything."""
     model = Slow(ready=False)

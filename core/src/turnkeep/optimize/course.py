@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from turnkeep.content import Item, Message, Reasoning
 from turnkeep.formats.profile import side_of
+from turnkeep.optimize.ask import StepReport
 from turnkeep.optimize.checked import Scale
 from turnkeep.optimize.rules import Levels
 
@@ -34,6 +35,8 @@ class Course:
         """Tokens of the system messages that stand before all else."""
         self.thinking = False
         """Whether the current turn holds reasoning."""
+        self.owed: list[StepReport] = []
+        """Steps whose models were paid although nothing came of it: told with the next rewrite."""
         self._base = base
         self._seen = 0
         self._steps = 0

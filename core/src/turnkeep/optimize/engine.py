@@ -97,7 +97,7 @@ class Engine:
         for stage in self.begins:
             ahead: Callable[[View], object] = stage.optimizer.ahead  # type: ignore[attr-defined]
             try:
-                ahead(run.view(stage.name))
+                ahead(run.view(stage))
             except Exception as error:  # a stranger's step; its plan may still do
                 _logger.debug("step %s failed to begin ahead", stage.name, exc_info=error)
 

@@ -69,12 +69,16 @@ class Plan:
 class StepFailed(TurnkeepError):
     """Raised by a step that has no plan: its sentence goes into the report.
 
-    It holds no piece of a conversation. `usage` is what a model took all the same.
+    It holds no piece of a conversation. `usage` and `cost` (US dollars) are what a model took all
+    the same.
     """
 
-    def __init__(self, sentence: str, *, usage: Usage | None = None) -> None:
+    def __init__(
+        self, sentence: str, *, usage: Usage | None = None, cost: float | None = None
+    ) -> None:
         super().__init__(sentence)
         self.usage = usage
+        self.cost = cost
 
 
 class Optimizer(Protocol):
@@ -85,6 +89,8 @@ class Optimizer(Protocol):
 
     An optimizer may have a method `saw(item)`: it is called with each item that enters a context,
     to prepare what a plan will need. A request waits for a plan, and for an arrival it need not.
+    It may have an attribute `seconds`: how long a plan may take where `[context] step_timeout` says
+    nothing (30 without it).
     It may have a method `ahead(view)`: it is called when a rewrite comes near, and returns at once;
     what it begins in the background a later plan may use.
     """

@@ -25,6 +25,7 @@ def report_of(
     levels: Levels,
     growth: float,
     steps: Sequence[StepReport],
+    owed: Sequence[StepReport],
     before: Sequence[Entry],
     after: Sequence[Entry],
     tokens: int,
@@ -35,7 +36,8 @@ def report_of(
 
     `first_changed` is where the old and the new context part, `kept` what stands before it and
     stays in a provider's cache, `invalidated` what has to be written again. `payback` is after how
-    many calls that has paid for itself.
+    many calls that has paid for itself. `for_nothing`, where it is there, are steps of earlier
+    tries and discarded ones whose models were paid.
     """
     weigh = ask.scale.weigh
     place = _parting(before, after)
@@ -43,7 +45,7 @@ def report_of(
     behind = max(tokens - kept, 0)
     saved = ask.tokens - tokens
     calls = payback(behind=behind, saved=saved, prices=ask.prices)
-    return {
+    told: dict[str, JsonValue] = {
         "reason": reason,
         "limit": ask.limit,
         "trigger": levels.trigger,
@@ -63,6 +65,9 @@ def report_of(
         "repairs": len(repairs),
         "seconds": round(seconds, 6),
     }
+    if owed:
+        told["for_nothing"] = [_step(step) for step in owed]
+    return told
 
 
 def _step(step: StepReport) -> dict[str, JsonValue]:

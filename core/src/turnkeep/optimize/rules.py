@@ -92,7 +92,12 @@ class ContextRules(BaseModel):
         description='Whose form of request must fit: "auto" goes by the model and by what was '
         "asked for last",
     )
-    step_timeout: float = Field(default=30.0, gt=0, description="Seconds that a step may take")
+    step_timeout: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds that a step may take; default: 30, or what the step asks for",
+        examples=[60.0],
+    )
 
     def for_model(self, limits: ModelLimits) -> Self:
         """Give the rules with what is not set taken from a model's limits.

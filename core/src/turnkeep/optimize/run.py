@@ -28,6 +28,8 @@ _logger = logging.getLogger("turnkeep")
 
 AGAIN: Final = 1.1
 """After a try that gained nothing, the next one waits until the context has grown by a tenth."""
+STEP_SECONDS: Final = 30.0
+"""What a step has that asks for no more, where `step_timeout` is not set."""
 _ROOM: Final = 0.9
 """What `fit` leaves of the limit, where it can."""
 _FITS: Final = 6
@@ -44,7 +46,7 @@ class Run:
         course: Course,
         levels: Levels,
         *,
-        timeout: float,
+        timeout: float | None,
         entries: Sequence[Entry],
         memory: Mapping[str, JsonValue],
     ) -> None:
@@ -62,7 +64,24 @@ class Run:
         self.standing = min(ask.fixed + course.leading, ask.limit)
 
     async def play(self, reason: str) -> Rewrite | None:
-        """Rewrite; None where that gains too little."""
+        """Rewrite; None where that gains too little.
+
+        What models took for nothing is told with the next rewrite.
+        """
+        try:
+            rewrite = await self._play(reason)
+        except BaseException:
+            self._owe()
+            raise
+        if rewrite is None:
+            self._owe()
+        return rewrite
+
+    def _owe(self) -> None:
+        self.course.owed += [step for step in self.steps if step.usage or step.cost]
+        self.steps = []
+
+    async def _play(self, reason: str) -> Rewrite | None:
         began = time.perf_counter()
         ask, course = self.ask, self.course
         checked = await self._pipeline()
@@ -76,12 +95,14 @@ class Run:
         waits = float(self.tokens + self.levels.trigger - self.levels.target)
         if any(step.problem for step in self.steps):
             waits = max(waits, self.tokens * AGAIN)
+        owed, course.owed = course.owed, []
         report = report_of(
             reason=reason,
             ask=ask,
             levels=self.levels,
             growth=course.growth,
             steps=self.steps,
+            owed=owed,
             before=self.before,
             after=self.entries,
             tokens=self.tokens,
@@ -89,7 +110,7 @@ class Run:
             seconds=time.perf_counter() - began,
         )
         self.memory[ENGINE] = {"growth": round(course.growth, 1), "waits": waits}
-        usage = sum_usage(step.usage for step in self.steps)
+        usage = sum_usage(step.usage for step in [*owed, *self.steps])
         return Rewrite(self.entries, self.memory, report, self.tokens, checked.tally, usage)
 
     async def _pipeline(self) -> Checked:
@@ -111,7 +132,8 @@ class Run:
     ) -> Checked:
         """Run the steps again, and discard what the first to break a rule leaves."""
         self._restore(entries, tokens)
-        self.memory, self.steps = memory, []
+        self._owe()
+        self.memory = memory
         self.leave_reasoning_out()
         checked = self._check()
         for stage in self.stages:
@@ -159,9 +181,10 @@ class Run:
         step = StepReport(stage.name, self.tokens, self.tokens)
         self.steps.append(step)
         began = time.perf_counter()
+        seconds = self._seconds(stage)
         try:
-            async with asyncio.timeout(self.timeout):
-                view = self.view(stage.name)
+            async with asyncio.timeout(seconds):
+                view = self.view(stage)
                 plan = await stage.optimizer.plan(view)
             if plan is not None:
                 step.usage, step.cost = _usage(plan.usage), plan.cost
@@ -175,9 +198,10 @@ class Run:
                 raise  # it is this run that is cancelled, not what the step waited for
             step.problem = "failed: what it waited for was cancelled"
         except TimeoutError:
-            step.problem = f"took longer than {self.timeout:g} s"
+            step.problem = f"took longer than {seconds:g} s"
         except StepFailed as error:
-            step.problem, step.usage = str(error), _usage(error.usage)
+            step.problem = str(error)
+            step.usage, step.cost = _usage(error.usage), error.cost
         except BadEdit as error:
             step.problem = f"its plan was discarded: {error}"
         except Exception as error:  # a stranger's step: the run goes on without it
@@ -187,6 +211,14 @@ class Run:
             _logger.warning("context step %s: %s", stage.name, step.problem)
         step.after = self.tokens
         step.seconds = round(time.perf_counter() - began, 6)
+
+    def _seconds(self, stage: Stage) -> float:
+        """Give the seconds that a step has: what the rules say goes before what it asks for."""
+        if self.timeout is not None:
+            return self.timeout
+        wanted = getattr(stage.optimizer, "seconds", None)
+        given = isinstance(wanted, int | float) and not isinstance(wanted, bool)
+        return float(wanted) if given and wanted > 0 else STEP_SECONDS  # type: ignore[operator, arg-type]  # it is a number
 
     def _apply(self, name: str, view: View, plan: Plan) -> None:
         check_json([plan.state, dict(plan.notes)], "its state")
@@ -222,8 +254,8 @@ class Run:
             self._groups = groups_of(self.entries, self.ask.scale.weigh)
         return self._groups
 
-    def view(self, name: str) -> View:
-        """Give the context as the step of this name sees it now."""
+    def view(self, stage: Stage | None = None) -> View:
+        """Give the context as a step (None: `fit`) sees it now."""
         groups, fixed, turn = self._grouped()
         return View(
             entries=tuple(self.entries),
@@ -237,8 +269,8 @@ class Run:
             turn=turn,
             idle=self.ask.idle,
             prices=self.ask.prices,
-            state=self.memory.get(name),
-            deadline=self.timeout,
+            state=None if stage is None else self.memory.get(stage.name),
+            deadline=None if stage is None else self._seconds(stage),
             weigh=self.ask.scale.weigh,
             count=self.ask.scale.count,
             session=self.ask.session,
@@ -258,7 +290,7 @@ class Run:
             total = self.ask.fixed + checked.tokens
             if total <= limit:
                 break
-            view = self.view("fit")
+            view = self.view()
             plan = fit.fit(view, total - goal) or fit.fit(view, total - limit)
             goal = limit
             if plan is None:
@@ -281,11 +313,11 @@ class Run:
         What a piece saves is not always what it weighs: without what stood before it a system
         message is one of the leading ones, and what repair leaves out weighs nothing.
         """
-        for entries in fit.least(self.view("fit")):
+        for entries in fit.least(self.view()):
             before = self.entries, self.tokens, self._groups
             self._restore(entries, self.tokens)
-            edits, _ = fit.shrink(self.view("fit"), self.tokens)
-            self._restore(apply(self.view("fit"), Plan(edits)), self.tokens)
+            edits, _ = fit.shrink(self.view(), self.tokens)
+            self._restore(apply(self.view(), Plan(edits)), self.tokens)
             checked = self._check()
             if self.ask.fixed + checked.tokens <= self.ask.limit and not checked.breaks(
                 self.ask.repairs

@@ -78,6 +78,10 @@ class Background:
         """Give what is under way or done for a session."""
         return self._begun.get(session)
 
+    def keep(self, session: str, begun: Begun) -> None:
+        """Take back what was dropped: the plan that took it did not end."""
+        self._begun.setdefault(session, begun)
+
     def drop(self, session: str, *, owed: bool = True) -> None:
         """Forget a session's, and end it; what it took is owed, unless it is told elsewhere."""
         begun = self._begun.pop(session, None)

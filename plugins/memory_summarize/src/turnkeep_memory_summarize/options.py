@@ -47,7 +47,7 @@ class SummarizeOptions(BaseModel):
     timeout: float = Field(
         default=120.0,
         gt=0,
-        description="Seconds for all calls of a summary; [context] step_timeout cuts them short",
+        description="Seconds for all calls of a summary; a [context] step_timeout cuts them short",
     )
     retries: int = Field(
         default=1, ge=0, le=5, description="How often it is asked again for what is no summary"

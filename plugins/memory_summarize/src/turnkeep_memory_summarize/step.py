@@ -62,6 +62,7 @@ class Summarize:
         self._background = Background(self._asking)
         self._reader = FactReader()
         self._model = client.model_id
+        self.seconds = self._options.timeout / IN_TIME
 
     async def __aenter__(self) -> Self:
         return self
@@ -110,7 +111,20 @@ class Summarize:
         choice = choose(view, self._options, view.target)
         if choice is None:
             return None
+        begun = self._background.of(view.session)
         ahead = await self._made_ahead(view, choice, seconds)
+        try:
+            return await self._go_on(view, choice, ahead, deadline)
+        except asyncio.CancelledError:
+            if begun is not None and ahead is not None and ahead.groups:
+                self._background.keep(view.session, begun)  # it is paid, and still of use
+            raise
+
+    async def _go_on(
+        self, view: View, choice: Choice, ahead: _Ahead | None, deadline: float
+    ) -> Plan | None:
+        """Summarize what was not summarized ahead, and make the plan."""
+        clock = asyncio.get_running_loop().time
         made = [] if ahead is None else ahead.groups
         choice = choice.made_ahead(view, made) if made else choice
         kept = choice.kept
@@ -176,7 +190,9 @@ class Summarize:
         if text is None:
             if not outcome.spent.calls:
                 return None  # they are too small to be worth it
-            raise StepFailed(problem or _NOT_SHORTER, usage=outcome.spent.usage)
+            raise StepFailed(
+                problem or _NOT_SHORTER, usage=outcome.spent.usage, cost=outcome.spent.cost
+            )
         if problem is not None and behind:
             problem += "; the index alone stands for what is new"
         noted = kept.covering(text, choice.groups, view, choice.own)

@@ -54,7 +54,7 @@ class Bench:
         """Give the view that the first step of the pipeline has."""
         run = self._run(self.scene.entries)
         run.leave_reasoning_out()
-        return run.view(name)
+        return run.view(next((each for each in self.engine.stages if each.name == name), None))
 
     async def rewrite(self) -> Rewrite | None:
         """Rewrite the context if it is time to. Raises ContextOverflow."""
@@ -72,8 +72,8 @@ class Bench:
             for entry in view.entries_of(group)
         ]
         run = self._run(keep)
-        edits, _ = fit.shrink(run.view("fit"), 10**9)
-        least = apply(run.view("fit"), Plan(edits))
+        edits, _ = fit.shrink(run.view(), 10**9)
+        least = apply(run.view(), Plan(edits))
         return self.ask.fixed + self.scale.check([entry.item for entry in least]).tokens
 
     def _run(self, entries: Sequence[Entry]) -> Run:

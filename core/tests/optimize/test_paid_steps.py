@@ -1,0 +1,93 @@
+"""What models took is told, whatever came of it; and a step has the seconds that it asks for."""
+
+import asyncio
+
+import pytest
+
+from turnkeep import Keeper, Message
+from turnkeep.content import Usage
+from turnkeep.events import Checkpoint
+from turnkeep.optimize.notes import Notes, NotesOptions
+from turnkeep.optimize.plan import Cover, Plan, StepFailed
+from turnkeep.stores.memory import MemoryStore
+
+RULES = {"max_tokens": 2_000, "trigger": 0.5, "target": 0.2, "arrival_cap": 0}
+PAID = Usage(input_tokens=100, output_tokens=10)
+
+
+class Paying:
+    """Pays a model at each try, `fails` times for nothing."""
+
+    def __init__(self, fails=0, seconds=None, takes=0.0):
+        self.fails = fails
+        self.takes = takes
+        self.tried = 0
+        if seconds is not None:
+            self.seconds = seconds
+
+    async def plan(self, view):
+        self.tried += 1
+        self.deadline = view.deadline
+        await asyncio.sleep(self.takes)
+        if self.tried <= self.fails:
+            raise StepFailed("no summary came", usage=PAID, cost=0.5)
+        groups = [group for group in view.groups if group.coverable]
+        return Plan([Cover(groups[0], groups[-2], "short")], usage=PAID, cost=0.5)
+
+
+async def rewritten(*steps, reports=1, rules=()):
+    """Talk until the context has been rewritten; gives the report and the stored checkpoint."""
+    store = MemoryStore()
+    keeper = Keeper(store=store, context=RULES | dict(rules), optimizers=steps, learn=False)
+    async with keeper as keep:
+        async with keep.turn("s") as turn:
+            for number in range(200):
+                await turn.add(Message(role="user", content=f"{number} " + "word " * 40))
+                request = await turn.request()
+                if request.rewritten is not None:
+                    break
+                await turn.add_response([Message(role="assistant", content="yes " * 20)])
+        events = (await keep.sessions.get("s")).events
+    [checkpoint] = [event for event in events if isinstance(event, Checkpoint)]
+    return request.rewritten, checkpoint
+
+
+async def test_what_came_to_nothing_is_told_with_the_next_rewrite():
+    """Two tries failed and gained nothing, the third is stored with what all of them took."""
+    step = Paying(fails=2)
+    report, checkpoint = await rewritten(step)
+    assert step.tried == 3
+    assert [told["problem"] for told in report["for_nothing"]] == ["no summary came"] * 2
+    assert sum(told["cost"] for told in [*report["for_nothing"], *report["steps"]]) == 1.5
+    assert checkpoint.usage.input_tokens == 300
+    assert checkpoint.usage.output_tokens == 30
+
+
+async def test_a_rewrite_that_is_fitted_again_keeps_what_it_took():
+    """As where the model says that it counts more than we do."""
+    _, checkpoint = await rewritten(Paying(), rules={"target": 0.9, "trigger": 0.95})
+    assert checkpoint.usage == PAID
+
+
+async def test_nothing_is_told_where_nothing_was_paid():
+    """Steps without a model leave no such part in the report."""
+    report, checkpoint = await rewritten(Notes(NotesOptions()))
+    assert "for_nothing" not in report
+    assert checkpoint.usage is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "rules", "seconds"),
+    [(None, {}, 30.0), (133.0, {}, 133.0), (133.0, {"step_timeout": 5.0}, 5.0), ("no", {}, 30.0)],
+)
+async def test_a_step_has_the_seconds_that_it_asks_for(asked, rules, seconds):
+    """The configuration goes before it; without both it has thirty."""
+    step = Paying(seconds=asked)
+    await rewritten(step, rules=rules)
+    assert step.deadline == seconds
+
+
+async def test_no_longer_than_that():
+    """A step that takes longer is skipped, and its seconds are named."""
+    report, _ = await rewritten(Paying(seconds=0.02, takes=1.0), Notes(NotesOptions()))
+    assert report["steps"][0]["problem"] == "took longer than 0.02 s"
