@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 from turnkeep.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
+Settings = Callable[..., dict[str, dict[str, object]]]
+"""Makes a configuration; its arguments go into the table `[session]`."""
 SNAPSHOTS = ROOT / "tests" / "snapshots"
 
 
@@ -44,6 +47,33 @@ def turnkeep(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[object, 
         return code, said.out, said.err
 
     return run
+
+
+@pytest.fixture
+def durable(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Settings]:
+    """Give, for a durable store by name, what makes settings for one fresh place of it."""
+
+    def of(store: str) -> Settings:
+        if importlib.util.find_spec(f"turnkeep_session_{store}") is None:
+            pytest.skip(f"turnkeep-session-{store} is not installed")
+        options = {
+            "sqlite": lambda: {"path": str(tmp_path / "s.db")},
+            "redis": lambda: {
+                "url": request.getfixturevalue("redis_url"),
+                "prefix": f"t{os.urandom(6).hex()}",
+            },
+            "postgres": lambda: {
+                "url": request.getfixturevalue("postgres_url"),
+                "schema": f"t{os.urandom(6).hex()}",
+            },
+        }[store]()
+
+        def settings(**session: object) -> dict[str, dict[str, object]]:
+            return {"session": {"store": store, store: options, **session}}
+
+        return settings
+
+    return of
 
 
 @pytest.fixture(scope="session")

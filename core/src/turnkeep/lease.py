@@ -289,7 +289,10 @@ class Lease:
         """Make the write that names this turn, starting over while others are quicker."""
         restarts = intent.restarts and not self.exposed
         conflict: SessionConflict | None = None
-        for _ in range(OPENING_TRIES if restarts else 1):
+        # A conflict is somebody's progress: who waits for others goes on until it is their turn.
+        waits = restarts and self._rules.on_conflict == "wait"
+        tries = OPENING_TRIES if restarts else 1
+        while tries > 0:
             if (conflict or self._busy) and restarts:
                 await self.load()  # the busy answer may be old, too
             if self._busy is not None:
@@ -309,6 +312,7 @@ class Lease:
             except (SessionConflict, SessionExists, SessionNotFound) as error:
                 head = error.head if isinstance(error, SessionConflict) else None
                 conflict = SessionConflict(self._session_id, head)
+                tries -= not waits
                 await asyncio.sleep(jittered(0.01) if restarts else 0)
             else:
                 return events

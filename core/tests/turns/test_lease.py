@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -95,6 +96,38 @@ async def test_waiting_turns_take_their_turn():
         said = await texts(keep)
     assert sorted(said) == sorted(2 * [str(number) for number in range(8)])
     assert said[::2] == said[1::2]
+
+
+class Overtaken(FaultyStore):
+    """Lets another writer be quicker, so many times."""
+
+    def __init__(self, store, times):
+        super().__init__(store)
+        self.times = times
+
+    async def append(self, session_id, records, **fields):
+        if self.times:
+            self.times -= 1
+            found = await self._store.load(session_id)
+            await self._store.append(
+                session_id, [], expected=found.head.revision, commit_id=os.urandom(16)
+            )
+        return await super().append(session_id, records, **fields)
+
+
+async def test_who_waits_is_never_told_of_a_conflict():
+    """However often others are quicker; who does not wait is told at some time."""
+    store = Overtaken(MemoryStore(), 50)
+    async with Keeper(store=store) as keep:
+        await keep.sessions.create("s")
+        async with keep.turn("s", on_conflict="wait") as turn:
+            await turn.add(user())
+        assert store.times == 0
+        store.times = 50
+        async with keep.turn("s") as turn:
+            with pytest.raises(SessionConflict):
+                await turn.add(user())
+        assert await texts(keep) == ["Hi"]
 
 
 async def test_a_silent_turn_is_taken_over_and_its_holder_fenced():
