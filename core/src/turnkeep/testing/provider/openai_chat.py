@@ -17,10 +17,10 @@ from turnkeep.testing.provider.dialect import (
     arguments_text,
     as_limit,
     as_list,
-    bearer,
     pieces,
     words,
 )
+from turnkeep.testing.provider.openai import OpenAI
 from turnkeep.testing.provider.refusal import Refusal
 
 PARAMETERS: Final = words(
@@ -35,7 +35,7 @@ PARAMETERS: Final = words(
 )
 
 
-class OpenAIChat:
+class OpenAIChat(OpenAI):
     """The dialect of `/v1/chat/completions`."""
 
     name = "openai-chat"
@@ -44,21 +44,9 @@ class OpenAIChat:
         """Give the body as it is: it has one spelling."""
         return body
 
-    def model(self, body: Wire) -> str:
-        """Give the model."""
-        return str(body.get("model") or "")
-
-    def streamed(self, body: Wire) -> bool:
-        """Say whether a stream is asked for."""
-        return body.get("stream") is True
-
     def max_output(self, body: Wire) -> int:
         """Give the limit, by its new name or its old one."""
         return as_limit(body.get("max_completion_tokens")) or as_limit(body.get("max_tokens"))
-
-    def key(self, headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:  # noqa: ARG002  # in the header only
-        """Give the bearer's key."""
-        return bearer(headers)
 
     def prompt(self, body: Wire) -> Prompt:
         """Give tools and messages; system text is among these."""
@@ -101,22 +89,6 @@ class OpenAIChat:
         said = f"This model's maximum context length is {window} tokens. However, {said}"
         said += "messages or completion." if room else "messages."
         return Refusal("context", said, code="context_length_exceeded", param="messages")
-
-    def unauthorized(self, *, shown: bool) -> Refusal:
-        """Refuse a key, or that there is none."""
-        return errors.unauthorized(shown=shown)
-
-    def limited(self) -> Refusal:
-        """Refuse by the rate."""
-        return errors.limited()
-
-    def overloaded(self) -> Refusal:
-        """Refuse by the load."""
-        return errors.overloaded()
-
-    def error(self, refusal: Refusal) -> Wire:
-        """Give the body of an error."""
-        return errors.error(refusal)
 
     def broken(self, refusal: Refusal) -> Event:
         """Give an error in place of a chunk."""

@@ -18,9 +18,9 @@ from turnkeep.testing.provider.dialect import (
     arguments_text,
     as_limit,
     as_list,
-    bearer,
     words,
 )
+from turnkeep.testing.provider.openai import OpenAI
 from turnkeep.testing.provider.openai_responses_stream import events
 from turnkeep.testing.provider.refusal import Refusal
 from turnkeep.testing.provider.seals import holds, seal
@@ -40,7 +40,7 @@ REASONING: Final = re.compile(r"(?:o[1-9]|gpt-[5-9](?!.*-chat)|codex|computer-us
 _INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
-class OpenAIResponses:
+class OpenAIResponses(OpenAI):
     """The dialect of `/v1/responses`."""
 
     name = "openai-responses"
@@ -51,21 +51,9 @@ class OpenAIResponses:
             return body | {"input": [{"role": "user", "content": body["input"]}]}
         return body
 
-    def model(self, body: Wire) -> str:
-        """Give the model."""
-        return str(body.get("model") or "")
-
-    def streamed(self, body: Wire) -> bool:
-        """Say whether a stream is asked for."""
-        return body.get("stream") is True
-
     def max_output(self, body: Wire) -> int:
         """Give the limit."""
         return as_limit(body.get("max_output_tokens"))
-
-    def key(self, headers: Mapping[str, str], query: Mapping[str, str]) -> str | None:  # noqa: ARG002  # in the header only
-        """Give the bearer's key."""
-        return bearer(headers)
 
     def prompt(self, body: Wire) -> Prompt:
         """Give tools, instructions and input items."""
@@ -122,22 +110,6 @@ class OpenAIResponses:
         return Refusal(
             "context", f"{said}try again.", code="context_length_exceeded", param="input"
         )
-
-    def unauthorized(self, *, shown: bool) -> Refusal:
-        """Refuse a key, or that there is none."""
-        return errors.unauthorized(shown=shown)
-
-    def limited(self) -> Refusal:
-        """Refuse by the rate."""
-        return errors.limited()
-
-    def overloaded(self) -> Refusal:
-        """Refuse by the load."""
-        return errors.overloaded()
-
-    def error(self, refusal: Refusal) -> Wire:
-        """Give the body of an error."""
-        return errors.error(refusal)
 
     def broken(self, refusal: Refusal) -> Event:
         """Give an `error` event."""
