@@ -23,6 +23,7 @@ import random
 import statistics
 import sys
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -34,7 +35,7 @@ from session_paths import items
 import turnkeep
 from turnkeep.content import Message
 
-SESSIONS = 200
+SESSIONS = 100
 TURNS = 50
 APPENDS = 6
 """Of a turn with two calls: the input, three answers (the last one closes it), two results."""
@@ -52,6 +53,9 @@ class Costs:
     load_server_ms: float
     load_client_ms: float
     load_p50_ms: float
+    known_server_ms: float
+    """Of a load by who knows the newest revision already: only the head is read."""
+    known_client_ms: float
     turn_bytes: float
     """What a turn leaves in the server: on its disk, or in its memory where it lives there."""
     log_bytes: float
@@ -79,12 +83,6 @@ def cpu_seconds(pids: Sequence[int]) -> float:
     return sum(stats[pid][1] for pid in family if pid in stats)
 
 
-def memory() -> int:
-    """Bytes of this process that lie in memory."""
-    gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
 class Redis:
     """A Redis that writes its log each second, and how its sizes are read."""
 
@@ -105,6 +103,8 @@ class Redis:
         import redis.asyncio
 
         async with redis.asyncio.Redis.from_url(self.server.url) as client:
+            # The log is to grow by what is written, not to shrink by being written anew.
+            await client.config_set("auto-aof-rewrite-percentage", 0)
             found = await client.info()
         return found["used_memory"], found.get("aof_current_size", 0)
 
@@ -206,12 +206,18 @@ async def measure(kind: str) -> Costs:
         load_server = cpu_seconds(pids) - load_server
         load_client = time.process_time() - load_client
 
-        before = memory()
+        known_server, known_client, known = await look(place, keep, names)
+
         async with AsyncExitStack() as stack:
-            for name in names[:100]:
+            tracemalloc.start()
+            gc.collect()
+            before = tracemalloc.get_traced_memory()[0]
+            for name in names[:50]:
                 turn = await stack.enter_async_context(keep.turn(name))
                 await turn.add(Message(role="user", content="x"))
-            held = (memory() - before) / 100
+            gc.collect()
+            held = (tracemalloc.get_traced_memory()[0] - before) / 50
+            tracemalloc.stop()
     return Costs(
         store=kind,
         append_server_ms=server / appends * 1e3,
@@ -220,11 +226,25 @@ async def measure(kind: str) -> Costs:
         load_server_ms=load_server / len(loads) * 1e3,
         load_client_ms=load_client / len(loads) * 1e3,
         load_p50_ms=statistics.median(loads) * 1e3,
+        known_server_ms=known_server / known * 1e3,
+        known_client_ms=known_client / known * 1e3,
         turn_bytes=(full - empty) / (SESSIONS * TURNS),
         log_bytes=(written - log) / (SESSIONS * TURNS),
         session_bytes=(empty - start) / SESSIONS,
         open_turn_bytes=held,
     )
+
+
+async def look(place: Any, keep: turnkeep.Keeper, names: Sequence[str]) -> tuple[float, float, int]:
+    """Load each session as who knows its revision; CPU of server and client, and how many."""
+    store = keep.sessions.store
+    heads = {name: (await store.load(name, limit=1)).head for name in names}
+    server, client = cpu_seconds([place.server.pid]), time.process_time()
+    for _ in range(20):
+        for name, head in heads.items():
+            await store.load(name, known=head.revision)
+    server, client = cpu_seconds([place.server.pid]) - server, time.process_time() - client
+    return server, client, 20 * len(heads)
 
 
 @dataclass
@@ -237,6 +257,8 @@ class Load:
     turns_per_second: float = 100_000.0
     turn_seconds: float = 20.0
     appends_per_turn: float = APPENDS
+    known: float = 0.0
+    """Share of loads by a process that has the session already (the wrapper `cache`)."""
     skew: float = 1.3
     """How much more than the mean the busiest shard has to do; see `skew`."""
     busy: float = 0.5
@@ -252,8 +274,11 @@ def plan(costs: Costs, load: Load) -> dict[str, float]:
     """Reckon what it takes."""
     turns = load.turns_per_second
     appends = turns * load.appends_per_turn
-    server_ms = load.appends_per_turn * costs.append_server_ms + costs.load_server_ms
-    client_ms = load.appends_per_turn * costs.append_client_ms + costs.load_client_ms
+    seen, new = load.known, 1 - load.known
+    server_ms = load.appends_per_turn * costs.append_server_ms
+    server_ms += new * costs.load_server_ms + seen * costs.known_server_ms
+    client_ms = load.appends_per_turn * costs.append_client_ms
+    client_ms += new * costs.load_client_ms + seen * costs.known_client_ms
     single = costs.store == "redis"  # one thread runs its scripts
     per_node = (1 if single else load.node_cores) * load.busy * 1e3 / (server_ms * load.skew)
     sessions = load.users * load.sessions_per_user
