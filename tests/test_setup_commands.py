@@ -179,9 +179,7 @@ def test_plugins_in_a_table_and_as_json(turnkeep, snapshot):
     assert (code, err) == (0, "")
     snapshot("plugins.txt", re.sub("  +", "  ", normal(out, "/nowhere")))
     [core, sqlite] = json.loads(turnkeep("plugins", "--json")[1])["plugins"]
-    assert core["offers"][:3] == [
-        "session store memory", "token counter estimate", "context step compact",
-    ]  # fmt: skip
+    assert core["offers"][:2] == ["session store memory", "store wrapper compress"]
     assert (sqlite["problem"], sqlite["note"]) == (None, None)
 
 

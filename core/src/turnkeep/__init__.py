@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from turnkeep.hookspecs import Env as Env
     from turnkeep.hookspecs import ModelSpec as ModelSpec
     from turnkeep.hookspecs import StoreSpec as StoreSpec
+    from turnkeep.hookspecs import WrapperSpec as WrapperSpec
     from turnkeep.hookspecs import hookimpl as hookimpl
     from turnkeep.keeper import Keeper as Keeper
     from turnkeep.keeper import open_keeper as _open_keeper
@@ -106,7 +107,7 @@ _HOMES = {
     "ModelRefused ModelUnavailable PendingApproval PluginError SessionBusy SessionConflict "
     "SessionExists SessionNotFound StoreClosed StoreError StoreUnavailable ToolError TurnkeepError",
     "events": "Checkpoint Decision Event Retract Tombstone",
-    "hookspecs": "CounterSpec Env ModelSpec StoreSpec hookimpl",
+    "hookspecs": "CounterSpec Env ModelSpec StoreSpec WrapperSpec hookimpl",
     "keeper": "Keeper open",
     "manager": "InMemorySessionManager SessionManager",
     "model": "ModelAnswer ModelClient ModelLimits ModelSettings",

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from turnkeep.hookspecs import CounterSpec, Env, OptimizerSpec, StoreSpec, hookimpl
+from turnkeep.hookspecs import CounterSpec, Env, OptimizerSpec, StoreSpec, WrapperSpec, hookimpl
 from turnkeep.store import Capability, SessionStore
 from turnkeep.tokens.counter import TokenCounter
 
 if TYPE_CHECKING:
     from turnkeep.optimize.plan import Optimizer
+    from turnkeep.stores.metrics import MetricsOptions
 
 
 class NoOptions(BaseModel):
@@ -52,6 +53,52 @@ def session_stores() -> Iterable[StoreSpec[Any]]:
             capabilities=frozenset({Capability.LIST_ALL}),
         )
     ]
+
+
+@hookimpl
+def store_wrappers() -> Iterable[WrapperSpec[Any]]:
+    """Offer what stands around a store."""
+    from turnkeep.stores.cache import CachedStore, CacheOptions
+    from turnkeep.stores.compress import CompressedStore, CompressOptions
+    from turnkeep.stores.metrics import MetricsOptions
+    from turnkeep.stores.retry import RetryingStore, RetryOptions
+
+    return [
+        WrapperSpec(
+            name="compress",
+            summary="keeps what is long compressed, by zlib",
+            options=CompressOptions,
+            open=_around(CompressedStore),
+        ),
+        WrapperSpec(
+            name="retry",
+            summary="repeats calls while the store is away, as far as that is safe",
+            options=RetryOptions,
+            open=_around(RetryingStore),
+        ),
+        WrapperSpec(
+            name="cache",
+            summary="keeps sessions that were loaded lately in memory, and asks whether they hold",
+            options=CacheOptions,
+            open=_around(CachedStore),
+        ),
+        WrapperSpec(
+            name="metrics",
+            summary="counts calls, errors, times and bytes; for the log and for Prometheus",
+            options=MetricsOptions,
+            open=_open_metrics,
+        ),
+    ]
+
+
+@asynccontextmanager
+async def _open_metrics(
+    store: SessionStore, options: MetricsOptions, env: Env
+) -> AsyncIterator[SessionStore]:
+    from turnkeep.stores.metrics import opened_metrics
+
+    async with opened_metrics(store, options, env.data_dir, env.logger) as measured:
+        yield measured
 
 
 @hookimpl
@@ -111,3 +158,19 @@ def _opening(kind: Callable[[Any], Optimizer]) -> Callable[[Any, Env], Any]:
         yield kind(options)
 
     return open_step
+
+
+def _around(kind: Callable[[SessionStore, Any], SessionStore]) -> Callable[..., Any]:
+    """Give the `open` of a wrapper that needs nothing but the store and its options."""
+
+    @asynccontextmanager
+    async def open_wrapper(
+        store: SessionStore, options: BaseModel, _env: Env
+    ) -> AsyncIterator[SessionStore]:
+        wrapped = kind(store, options)
+        try:
+            yield wrapped
+        finally:
+            await wrapped.close()
+
+    return open_wrapper

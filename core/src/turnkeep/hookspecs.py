@@ -76,6 +76,25 @@ class StoreSpec(Generic[O]):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WrapperSpec(Generic[O]):
+    """A kind of store wrapper: something that stands around a store, and is a store itself.
+
+    Its name is its name in TOML: in `[session] wrap`, and of its table `[session.NAME]`. `open`
+    gets the store that it stands around, and closes what it gives, as the `open` of a store does:
+    that closes the one inside, too, which may be closed twice.
+    """
+
+    name: str
+    summary: str
+    options: type[O]
+    open: Callable[[SessionStore, O, Env], AbstractAsyncContextManager[SessionStore]]
+    before: tuple[str, ...] = ()
+    """Names of wrappers that come after this one in the list, where both are used: one that works
+    on what this one gives would be of no use on its other side."""
+    api: int = API
+
+
+@dataclass(frozen=True, kw_only=True)
 class CounterSpec(Generic[O]):
     """A kind of token counter."""
 
@@ -122,6 +141,11 @@ class Hooks:
     @hookspec
     def session_stores(self) -> Iterable[StoreSpec[Any]]:
         """Offer kinds of session stores, chosen by `[session] store = "NAME"`."""
+        raise AssertionError("a specification, never called")
+
+    @hookspec
+    def store_wrappers(self) -> Iterable[WrapperSpec[Any]]:
+        """Offer what stands around a store, chosen by `[session] wrap = ["NAME", …]`."""
         raise AssertionError("a specification, never called")
 
     @hookspec

@@ -84,6 +84,7 @@ class Keeper:
         self._config: Config | None = None
         self._resources = AsyncExitStack()
         self._opened: SessionStore | None = None
+        self._wrappers: Mapping[str, SessionStore] = {}
         self._sessions: SessionManager | None = None
 
     @classmethod
@@ -113,6 +114,17 @@ class Keeper:
 
             self._sessions = SessionManager(store, ttl=self._ttl, turn_timeout=self._rules.timeout)
         return self._sessions
+
+    def wrapper(self, name: str) -> Any:
+        """Give what `[session] wrap` put around the store under a name: for its own attributes.
+
+        Such as `keep.wrapper("metrics").metrics`. Raises ConfigError where it names none.
+        """
+        self._open_store()
+        if name not in self._wrappers:
+            named = ", ".join(self._wrappers) or "none"
+            raise ConfigError(f"[session] wrap names no {name!r}; it names: {named}")
+        return self._wrappers[name]
 
     @property
     def counter(self) -> TokenCounter:
@@ -224,8 +236,8 @@ class Keeper:
             if config is not None:
                 for note in config.notes:
                     _logger.warning("%s", note)
-                opened = config.store.open(config.store_options, env)
-                self._store = await self._resources.enter_async_context(opened)
+                opening = config.open_store(env)
+                self._store, self._wrappers = await self._resources.enter_async_context(opening)
                 counting = opened_counter(config.counter, config.counter_options, env)
                 self._given_counter = await self._resources.enter_async_context(counting)
                 if config.client is not None and self._model is None:

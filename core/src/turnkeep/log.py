@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from turnkeep.codec import decode_event, encode_event
+from turnkeep.content import Message
 from turnkeep.errors import (
     CorruptSession,
     SessionConflict,
@@ -19,8 +20,9 @@ from turnkeep.errors import (
     StoreClosed,
     StoreUnavailable,
 )
-from turnkeep.events import Event
+from turnkeep.events import Checkpoint, Event
 from turnkeep.store import (
+    Capability,
     ErasingStore,
     Head,
     Loaded,
@@ -83,7 +85,7 @@ class Log:
         any other error or a cancellation the outcome is unknown: `settle` tells.
         """
         assert self._cut is None, "settle first"
-        records = [Record(encode_event(event)) for event in events]
+        records = records_of(self.store, events)
         commit_id = new_commit_id()
         tries = 0
         while True:
@@ -223,6 +225,27 @@ async def settled(work: Coroutine[Any, Any, T]) -> T:
             task.exception()  # seen: the cancellation is what the caller is told
         raise cancelled
     return task.result()
+
+
+def records_of(store: SessionStore, events: Sequence[Event]) -> list[Record]:
+    """Encode events; with the texts that they are found by, where a store searches."""
+    if Capability.SEARCH not in store.capabilities:
+        return [Record(encode_event(event)) for event in events]
+    return [Record(encode_event(event), said_in(event)) for event in events]
+
+
+def said_in(event: Event) -> str | None:
+    """Give the text of an event's messages; None if there is none, or they only repeat others."""
+    if isinstance(event, Checkpoint):
+        return None
+    texts: list[str] = []
+    for item in event.content:
+        if isinstance(item, Message) and item.role in ("user", "assistant"):
+            parts = [item.content] if isinstance(item.content, str) else item.content
+            texts += [
+                part if isinstance(part, str) else getattr(part, "text", "") for part in parts
+            ]
+    return "\n".join(filter(None, texts)) or None
 
 
 def jittered(delay: float) -> float:

@@ -7,12 +7,12 @@ long. `turnkeep.turn` works on the live context instead and appends as things ha
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from turnkeep import amendments
 from turnkeep.codec import decode_object, encode_object
 from turnkeep.content import Ref
-from turnkeep.errors import SessionConflict, SessionNotFound
+from turnkeep.errors import SessionConflict, SessionNotFound, StoreError
 from turnkeep.events import Event
 from turnkeep.history import state_at
 from turnkeep.log import Log, begin, read_records, stream_events
@@ -29,7 +29,17 @@ from turnkeep.session import (
     passed_by,
     session_of,
 )
-from turnkeep.store import Head, Loaded, NotModified, SessionStore, Ttl, new_commit_id
+from turnkeep.store import (
+    Capability,
+    Head,
+    Hits,
+    Loaded,
+    NotModified,
+    SearchingStore,
+    SessionStore,
+    Ttl,
+    new_commit_id,
+)
 
 PURGE_BATCH: Final = 1000
 """Sessions that one call to the store removes."""
@@ -225,6 +235,22 @@ class SessionManager(BaseSessionManager):
         """Give a page of sessions, newest first, and the cursor that goes on behind it."""
         page = await self.store.list(user_id=user_id, limit=limit, cursor=cursor)
         return [describe(head) for head in page.heads], page.cursor
+
+    async def search(
+        self, query: str, *, user_id: str | None = None, limit: int = 20, cursor: str | None = None
+    ) -> Hits:
+        """Find events by the words of their messages, newest sessions first.
+
+        What a query may be beside words is the store's to say. What was taken back is found, what
+        was erased is not. Raises StoreError where the store lacks the capability `search`.
+        """
+        if Capability.SEARCH not in self.store.capabilities:
+            raise StoreError(
+                f"the {self.store.name} store does not search; use one with the capability "
+                '`search`, such as "postgres" with its option search = true'
+            )
+        searching = cast("SearchingStore", self.store)
+        return await searching.search(query, user_id=user_id, limit=limit, cursor=cursor)
 
     async def all(self, *, user_id: str | None = None) -> AsyncIterator[SessionInfo]:
         """Go through all sessions, page by page."""

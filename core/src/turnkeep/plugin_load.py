@@ -16,7 +16,16 @@ from typing import Any, Final, TextIO, TypeVar
 
 import pluggy
 
-from turnkeep.hookspecs import API, PROJECT, CounterSpec, Hooks, ModelSpec, OptimizerSpec, StoreSpec
+from turnkeep.hookspecs import (
+    API,
+    PROJECT,
+    CounterSpec,
+    Hooks,
+    ModelSpec,
+    OptimizerSpec,
+    StoreSpec,
+    WrapperSpec,
+)
 from turnkeep.plugin_faults import Refusal, unknown_hook, wrong_api
 
 _logger = logging.getLogger("turnkeep.plugins")
@@ -58,7 +67,9 @@ _MOST: Final = 1000
 """No plugin offers more: a hook that never ends would stop every program."""
 _HOOKS: Final = frozenset(name for name in vars(Hooks) if not name.startswith("_"))
 
-T = TypeVar("T", StoreSpec[Any], CounterSpec[Any], OptimizerSpec[Any], ModelSpec[Any])
+T = TypeVar(
+    "T", StoreSpec[Any], WrapperSpec[Any], CounterSpec[Any], OptimizerSpec[Any], ModelSpec[Any]
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,7 @@ class Offered:
     """What one plugin offers."""
 
     stores: tuple[StoreSpec[Any], ...]
+    wrappers: tuple[WrapperSpec[Any], ...]
     counters: tuple[CounterSpec[Any], ...]
     optimizers: tuple[OptimizerSpec[Any], ...]
     models: tuple[ModelSpec[Any], ...]
@@ -95,6 +107,7 @@ def ask(module: object, dist_name: str) -> Offered:
         )
     return Offered(
         _specs("session_stores", manager.hook.session_stores(), StoreSpec, dist_name),
+        _specs("store_wrappers", manager.hook.store_wrappers(), WrapperSpec, dist_name),
         _specs("token_counters", manager.hook.token_counters(), CounterSpec, dist_name),
         _specs("request_optimizers", manager.hook.request_optimizers(), OptimizerSpec, dist_name),
         _specs("model_clients", manager.hook.model_clients(), ModelSpec, dist_name),

@@ -15,7 +15,14 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from turnkeep.errors import ConfigError, PluginError
-from turnkeep.hookspecs import PROJECT, CounterSpec, ModelSpec, OptimizerSpec, StoreSpec
+from turnkeep.hookspecs import (
+    PROJECT,
+    CounterSpec,
+    ModelSpec,
+    OptimizerSpec,
+    StoreSpec,
+    WrapperSpec,
+)
 from turnkeep.plugin_faults import Refusal, canonical, explain
 from turnkeep.plugin_load import CORE_KEYS, Offered, ask, watched
 
@@ -24,7 +31,12 @@ __all__ = ["CATALOGUE", "CORE_KEYS", "Offer", "Plugin", "Plugins"]
 _logger = logging.getLogger("turnkeep.plugins")
 
 CATALOGUE: Final[Mapping[str, Mapping[str, str]]] = {
-    "session store": {"sqlite": "turnkeep-session-sqlite"},
+    "session store": {
+        "postgres": "turnkeep-session-postgres",
+        "redis": "turnkeep-session-redis",
+        "sqlite": "turnkeep-session-sqlite",
+    },
+    "store wrapper": {"encrypt": "turnkeep-wrap-encrypt"},
     "token counter": {"tiktoken": "turnkeep-tokens-tiktoken"},
     "context step": {"summarize": "turnkeep-memory-summarize"},
     "model client": {
@@ -35,6 +47,7 @@ CATALOGUE: Final[Mapping[str, Mapping[str, str]]] = {
 """Kind → name in TOML → the distribution to install, for what we publish ourselves."""
 _PREFIX: Final = {
     "session store": "session_",
+    "store wrapper": "wrap_",
     "token counter": "tokens_",
     "context step": "memory_",
     "model client": "model_",
@@ -67,8 +80,12 @@ class Plugin:
         return f"{self.name} of {self.distribution} {self.version}".rstrip()
 
 
-S = TypeVar("S", StoreSpec[Any], CounterSpec[Any], OptimizerSpec[Any], ModelSpec[Any])
-AnySpec: TypeAlias = StoreSpec[Any] | CounterSpec[Any] | OptimizerSpec[Any] | ModelSpec[Any]
+S = TypeVar(
+    "S", StoreSpec[Any], WrapperSpec[Any], CounterSpec[Any], OptimizerSpec[Any], ModelSpec[Any]
+)
+AnySpec: TypeAlias = (
+    StoreSpec[Any] | WrapperSpec[Any] | CounterSpec[Any] | OptimizerSpec[Any] | ModelSpec[Any]
+)
 
 
 @dataclass(frozen=True)
@@ -90,6 +107,8 @@ class Plugins:
         self.found: list[Plugin] = []
         self.stores: list[Offer[StoreSpec[Any]]] = []
         """Every session store on offer, core's first."""
+        self.wrappers: list[Offer[WrapperSpec[Any]]] = []
+        """Every store wrapper on offer, likewise."""
         self.counters: list[Offer[CounterSpec[Any]]] = []
         """Every token counter on offer, likewise."""
         self.optimizers: list[Offer[OptimizerSpec[Any]]] = []
@@ -103,6 +122,10 @@ class Plugins:
     def store_names(self) -> set[str]:
         """Give the names of all session stores, those included that are not installed."""
         return {offer.spec.name for offer in self.stores} | CATALOGUE["session store"].keys()
+
+    def wrapper_names(self) -> set[str]:
+        """Give the names of all store wrappers, likewise."""
+        return {offer.spec.name for offer in self.wrappers} | CATALOGUE["store wrapper"].keys()
 
     def counter_names(self) -> set[str]:
         """Give the names of all token counters, likewise."""
@@ -122,6 +145,10 @@ class Plugins:
         Raises ConfigError for an unknown or ambiguous name, PluginError for a broken plugin.
         """
         return self._choose("session store", name, self.stores)
+
+    def wrapper(self, name: str) -> WrapperSpec[Any]:
+        """Choose a store wrapper, likewise."""
+        return self._choose("store wrapper", name, self.wrappers)
 
     def counter(self, name: str) -> CounterSpec[Any]:
         """Choose a kind of token counter, likewise."""
@@ -152,6 +179,7 @@ class Plugins:
     def _kinds(self) -> dict[str, list[Offer[Any]]]:
         return {
             "session store": list(self.stores),
+            "store wrapper": list(self.wrappers),
             "token counter": list(self.counters),
             "context step": list(self.optimizers),
             "model client": list(self.models),
@@ -194,6 +222,7 @@ class Plugins:
     def _add(self, plugin: Plugin, offered: Offered) -> None:
         new: dict[str, tuple[Any, ...]] = {
             "session store": offered.stores,
+            "store wrapper": offered.wrappers,
             "token counter": offered.counters,
             "context step": offered.optimizers,
             "model client": offered.models,
@@ -210,6 +239,7 @@ class Plugins:
         plugin = replace(plugin, offers=offers)
         self.found.append(plugin)
         self.stores += [Offer(plugin, spec) for spec in offered.stores]
+        self.wrappers += [Offer(plugin, spec) for spec in offered.wrappers]
         self.counters += [Offer(plugin, spec) for spec in offered.counters]
         self.optimizers += [Offer(plugin, spec) for spec in offered.optimizers]
         self.models += [Offer(plugin, spec) for spec in offered.models]

@@ -267,6 +267,37 @@ class ErasingStore(SessionStore, Protocol):
         ...
 
 
+class Hit(NamedTuple):
+    """A record that a search found, and the part of its text in which the words are."""
+
+    session_id: str
+    user_id: str | None
+    seq: int
+    excerpt: str
+
+
+class Hits(NamedTuple):
+    """Some hits, and the cursor that continues after them (None: the end)."""
+
+    hits: Sequence[Hit]
+    cursor: str | None
+
+
+class SearchingStore(SessionStore, Protocol):
+    """A store with the capability `search`: core gives it the text of each record that has one."""
+
+    async def search(
+        self, query: str, *, user_id: str | None = None, limit: int = 20, cursor: str | None = None
+    ) -> Hits:
+        """Find records by their texts: of the newest created session first, the last one first.
+
+        What a query may be beside words is the store's to say; one that cannot be understood finds
+        nothing. `user_id=None` searches those of all users. An expired session is not found, nor
+        what was erased. Raises ValueError for a bad limit or cursor.
+        """
+        ...
+
+
 def check_id(value: str, what: str = "session id") -> str:
     """Return a session or user id if it is valid. Raises ContentError, a ValueError, otherwise.
 

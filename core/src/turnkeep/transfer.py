@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from turnkeep import formats
 from turnkeep.blobs import restore
-from turnkeep.codec import content_error, encode_event, encode_object
+from turnkeep.codec import content_error, decode_object, encode_event, encode_object
 from turnkeep.content import Item, ToolDefinition, compact_json
 from turnkeep.context import Context
 from turnkeep.errors import ContentError, CorruptSession, SessionNotFound
@@ -153,6 +153,23 @@ async def export_session(sessions: SessionManager, session_id: str) -> list[str]
             )
         )
     )
+
+
+def session_line(head: Head, state: bytes) -> str:
+    """Write the line that begins a session's export, from what a store knows of it."""
+    meta = Meta.of(head)
+    created, updated = times(head, meta)
+    [line] = write_session(
+        SessionFile(
+            session_id=head.session_id,
+            user_id=head.user_id,
+            created=created,
+            updated=updated,
+            state=decode_object(state, session_id=head.session_id, what="its state"),
+            header=meta.header,
+        )
+    )
+    return line
 
 
 async def export_request(

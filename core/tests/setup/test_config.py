@@ -112,8 +112,9 @@ def test_all_faults_are_told_at_once(home):
         assert part in said
 
 
-def test_a_store_that_is_not_installed_says_how_to_get_it():
+def test_a_store_that_is_not_installed_says_how_to_get_it(monkeypatch):
     """The exact command is in the message."""
+    monkeypatch.setattr("turnkeep.plugins.entry_points", lambda group: [])
     with pytest.raises(ConfigError, match=r"unknown session store 'redis'; installed: memory"):
         load_config({"session": {"store": "redis"}})
 

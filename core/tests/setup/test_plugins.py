@@ -54,8 +54,9 @@ def test_the_core_offers_through_the_same_hooks(install):
     """Built-ins are a row like any other."""
     found = Plugins().found
     steps = [f"context step {name}" for name in ("compact", "notes", "dedupe", "window")]
+    wrappers = [f"store wrapper {name}" for name in ("compress", "retry", "cache", "metrics")]
     assert [(plugin.name, plugin.offers) for plugin in found] == [
-        ("core", ("session store memory", "token counter estimate", *steps))
+        ("core", ("session store memory", *wrappers, "token counter estimate", *steps))
     ]
 
 

@@ -10,7 +10,7 @@ import turnkeep
 from turnkeep import Keeper, Message, StoreUnavailable, TurnkeepError
 from turnkeep.builtin import NoOptions
 from turnkeep.config import load as config_module
-from turnkeep.hookspecs import CounterSpec, ModelSpec, OptimizerSpec, StoreSpec
+from turnkeep.hookspecs import CounterSpec, ModelSpec, OptimizerSpec, StoreSpec, WrapperSpec
 from turnkeep.model import ModelLimits
 from turnkeep.stores.memory import MemoryStore
 from turnkeep.testing.models import ScriptedModel
@@ -62,13 +62,21 @@ def opened(monkeypatch):
         return open_it
 
     class Offered:
-        found = stores = counters = optimizers = models = ()
+        found = stores = wrappers = counters = optimizers = models = ()
         counter_value = EstimateCounter()
 
         def store(self, name):
             return StoreSpec(
                 name=name, summary="", options=NoOptions, open=offering("store", MemoryStore())
             )
+
+        def wrapper(self, name):
+            @asynccontextmanager
+            async def open_it(store, options, env):
+                async with offering(name, store)(options, env) as opened:
+                    yield opened
+
+            return WrapperSpec(name=name, summary="", options=NoOptions, open=open_it)
 
         def counter(self, name):
             return CounterSpec(
@@ -81,7 +89,7 @@ def opened(monkeypatch):
         def store_names(self):
             return {"x"}
 
-        counter_names = optimizer_names = model_names = store_names
+        wrapper_names = counter_names = optimizer_names = model_names = store_names
 
         def model(self, name):
             model = ScriptedModel(
@@ -111,6 +119,14 @@ async def test_what_is_opened_is_closed_in_reverse(opened):
     async with turnkeep.open({"session": {"store": "x"}}):
         assert order == ["open store", "open counter"]
     assert order[2:] == ["close counter", "close store"]
+
+
+async def test_what_stands_around_the_store_is_opened_after_it(opened):
+    """From the store outwards; closed in reverse, before the store."""
+    order, _ = opened
+    async with turnkeep.open({"session": {"store": "x", "wrap": ["in", "out"]}}):
+        assert order == ["open store", "open in", "open out", "open counter"]
+    assert order[4:] == ["close counter", "close out", "close in", "close store"]
 
 
 async def test_the_steps_of_a_pipeline_are_opened_where_there_is_a_limit(opened):

@@ -77,6 +77,7 @@ def _report(config: Config) -> dict[str, Any]:
         "notes": list(config.notes),
         "values": values,
         "store": chosen(config.store),
+        "wrappers": [chosen(wrapper.spec) for wrapper in config.wrappers],
         "counter": chosen(config.counter),
         "model": None if config.client is None else chosen(config.client),
         "steps": [] if config.context.max_tokens is None else [*map(chosen, _specs(config))],
@@ -102,9 +103,8 @@ def _open(config: Config, report: dict[str, Any]) -> list[str]:
     )
 
     async def each() -> list[str]:
-        found = []
+        found = [masked(each, config.layers) for each in await _store_opens(config, env, report)]
         every = [
-            ("store", config.store, config.store_options, report["store"]),
             ("counter", config.counter, config.counter_options, report["counter"]),
             *(
                 [("model client", _of_model(config), config.client_options, report["model"])]
@@ -145,23 +145,43 @@ def _of_model(config: Config) -> Any:
 
 
 async def _opens(spec: Any, options: Any, env: Any, kind: str, said: dict[str, Any]) -> str | None:
-    from turnkeep.plugin_faults import explain_open
-
     try:
         opening: AbstractAsyncContextManager[Any] = spec.open(options, env)
         async with opening as opened:
-            if kind == "store":
-                said["durability"] = str(opened.durability)
-                said["capabilities"] = sorted(map(str, opened.capabilities))
-            elif kind == "counter":
+            if kind == "counter":
                 said["counts"] = str(opened.name)
             elif kind == "model client":
                 said["model"] = str(opened.model_id)
     except Exception as error:  # noqa: BLE001  # whatever a plugin raises
-        why = explain_open(error, said["distribution"])
-        where = f"{said['distribution']} {said['version']}"
-        return f"{kind} {said['name']!r} ({where}) does not open: {why}"
+        return _does_not(error, kind, said)
     return None
+
+
+def _does_not(error: Exception, kind: str, said: dict[str, Any]) -> str:
+    from turnkeep.plugin_faults import explain_open
+
+    why = explain_open(error, said["distribution"])
+    where = f"{said['distribution']} {said['version']}"
+    return f"{kind} {said['name']!r} ({where}) does not open: {why}"
+
+
+async def _store_opens(config: Config, env: Any, report: dict[str, Any]) -> list[str]:
+    """Open the store and, one by one, what stands around it; note what the whole says of itself."""
+    from contextlib import AsyncExitStack
+
+    kind, said = "store", report["store"]
+    try:
+        async with AsyncExitStack() as stack:
+            store = await stack.enter_async_context(config.store.open(config.store_options, env))
+            for wrapper, about in zip(config.wrappers, report["wrappers"], strict=True):
+                kind, said = "store wrapper", about
+                opening = wrapper.spec.open(store, wrapper.options, env)
+                store = await stack.enter_async_context(opening)
+            report["store"]["durability"] = str(store.durability)
+            report["store"]["capabilities"] = sorted(map(str, store.capabilities))
+    except Exception as error:  # noqa: BLE001  # whatever a plugin raises
+        return [_does_not(error, kind, said)]
+    return []
 
 
 _DURABLE = {
@@ -195,6 +215,9 @@ def _show(report: dict[str, Any], *, opened: bool) -> None:
         if durability := said.get("durability"):
             line += f"; durability {durability}: {_DURABLE.get(durability, 'as it says itself')}"
         print(line)
+        if kind == "store" and report["wrappers"]:
+            names = ", in ".join(wrapper["name"] for wrapper in report["wrappers"])
+            print(f"  wrapped in {names}")
     if (said := report["model"]) is not None:
         print(
             f"model: {printable(said.get('model', ''))} by {said['name']}, of "

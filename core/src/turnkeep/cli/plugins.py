@@ -54,6 +54,7 @@ def _show(plugins: Plugins) -> None:
         (offer.plugin.label, f"{kind} {offer.spec.name}"): str(offer.spec.summary)
         for kind, offers in (
             ("session store", [*plugins.stores]),
+            ("store wrapper", [*plugins.wrappers]),
             ("token counter", [*plugins.counters]),
             ("context step", [*plugins.optimizers]),
             ("model client", [*plugins.models]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Generic, Literal, TypeVar, get_args, get_origin
@@ -17,8 +17,16 @@ from turnkeep.config.find import FILE_NAME, find_file, read_text
 from turnkeep.config.layers import Layers, from_file, from_mapping, label, without_file
 from turnkeep.config.options import ModelOptions, SessionOptions, TokenOptions
 from turnkeep.config.toml_lines import KeyPath
+from turnkeep.config.wrappers import ChosenWrapper, OpenedStore, chosen_wrappers, opened_store
 from turnkeep.errors import ConfigError, PluginError
-from turnkeep.hookspecs import CounterSpec, Env, ModelSpec, OptimizerSpec, StoreSpec
+from turnkeep.hookspecs import (
+    CounterSpec,
+    Env,
+    ModelSpec,
+    OptimizerSpec,
+    StoreSpec,
+    WrapperSpec,
+)
 from turnkeep.model import ModelClient
 from turnkeep.optimize.pipeline import ChosenStep
 from turnkeep.optimize.presets import with_preset
@@ -52,6 +60,7 @@ class Config:
     tokens: TokenOptions
     store: StoreSpec[Any]
     store_options: BaseModel = field(repr=False)
+    wrappers: tuple[ChosenWrapper, ...] = field(repr=False)
     counter: CounterSpec[Any]
     counter_options: BaseModel = field(repr=False)
     model: ModelOptions
@@ -71,13 +80,18 @@ class Config:
     def settings(self) -> list[Setting]:
         """List every value with its source: core's tables, and those of what they name."""
         return [
-            *self._settings(self.session, ("session",), shown=True),
+            *map(_named, self._settings(self.session, ("session",), shown=True)),
             *self._settings(self.store_options, ("session", self.store.name)),
+            *self._wrapper_settings(),
             *self._model_settings(),
             *self._settings(self.tokens, ("tokens",), shown=True),
             *self._settings(self.counter_options, ("tokens", self.counter.name)),
             *self._context_settings(),
         ]
+
+    def open_store(self, env: Env) -> AbstractAsyncContextManager[OpenedStore]:
+        """Open the store and what stands around it."""
+        return opened_store(self.store, self.store_options, self.wrappers, env)
 
     def open_model(self, name: str, env: Env) -> AbstractAsyncContextManager[ModelClient]:
         """Open a model by its name, with the options of its client's table here.
@@ -93,6 +107,14 @@ class Config:
         if options is None or faults:
             raise ConfigError(*(fault.sentence(self.layers) for fault in faults))
         return spec.open(model_id, options, env)
+
+    def _wrapper_settings(self) -> list[Setting]:
+        chosen = {wrapper.spec.name: wrapper for wrapper in self.wrappers}
+        return [
+            setting
+            for name, wrapper in chosen.items()
+            for setting in self._settings(wrapper.options, ("session", name))
+        ]
 
     def _model_settings(self) -> list[Setting]:
         found = self._settings(self.model, ("model",), shown=True)
@@ -175,7 +197,9 @@ def load_config(
     return _Checker(layers, plugins or Plugins()).config(folder, notes)
 
 
-S = TypeVar("S", StoreSpec[Any], CounterSpec[Any], OptimizerSpec[Any], ModelSpec[Any])
+S = TypeVar(
+    "S", StoreSpec[Any], WrapperSpec[Any], CounterSpec[Any], OptimizerSpec[Any], ModelSpec[Any]
+)
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -189,7 +213,7 @@ class _Section(Generic[M, S]):
     model: type[M]
     choose: Callable[[str], S]
     known: Collection[str]
-    offers: Sequence[Offer[S]]
+    offers: Sequence[Offer[Any]]
 
 
 class _Checker:
@@ -204,7 +228,8 @@ class _Checker:
             "store",
             SessionOptions,
             plugins.store,
-            plugins.store_names(), plugins.stores,
+            plugins.store_names() | plugins.wrapper_names(),
+            [*plugins.wrappers, *plugins.stores],
         )  # fmt: skip
         self.tokens = _Section(
             "token counter", "tokens", "counter", TokenOptions, plugins.counter,
@@ -225,6 +250,7 @@ class _Checker:
         known["context"] = (*ContextRules.model_fields, *self.plugins.optimizer_names())
         unknown_tables(layers.tables, known, self.faults)
         session, store, store_options = self._section(self.session)
+        wrappers = self._wrappers(session, store)
         model, client, client_options = self._section(self.model)
         tokens, counter, counter_options = self._section(self.tokens)
         context, steps = self._context()
@@ -246,10 +272,26 @@ class _Checker:
         assert model is not None
         assert context is not None
         return Config(
-            session, tokens, store, store_options, counter, counter_options, model, client,
-            client_options, context, tuple(steps), self.plugins, layers.source, folder, notes,
-            layers=layers,
+            session, tokens, store, store_options, tuple(wrappers), counter, counter_options,
+            model, client, client_options, context, tuple(steps), self.plugins, layers.source,
+            folder, notes, layers=layers,
         )  # fmt: skip
+
+    def _wrappers(
+        self, session: SessionOptions | None, store: StoreSpec[Any] | None
+    ) -> list[ChosenWrapper]:
+        table = self.layers.tables.get("session", {})
+        if session is None or not isinstance(table, Mapping):
+            return []
+        return chosen_wrappers(
+            self.plugins,
+            session,
+            table,
+            store=store,
+            options=self._options,
+            faults=self.faults,
+            broken=self.broken,
+        )
 
     def _context(self) -> tuple[ContextRules | None, list[ChosenStep]]:
         """Check the table of contexts: its own keys, and the steps of its pipeline."""
@@ -400,6 +442,14 @@ class _Checker:
                 self.broken.append(error)
             self.faults.append(Fault(place[:1], place[1:], what, "choice"))
             return None
+
+
+def _named(setting: Setting) -> Setting:
+    """Show wrappers by their names alone: options beside a name may be secrets."""
+    if setting.path != ("session", "wrap") or not isinstance(setting.value, list):
+        return setting
+    names = [use if isinstance(use, str) else use.use for use in setting.value]
+    return replace(setting, value=names)
 
 
 def _has(tables: Any, path: KeyPath) -> bool:

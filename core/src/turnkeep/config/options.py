@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import (
@@ -15,6 +16,7 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from turnkeep.meta import TURN_TIMEOUT
+from turnkeep.optimize.rules import Use
 from turnkeep.store import MAX_TTL
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -69,12 +71,24 @@ _Lasting: TypeAlias = Annotated[
 ]
 
 
+class Wrap(Use):
+    """A store wrapper with options of its own, as in `{ use = "compress", above = 500 }`."""
+
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        yield "use", self.use  # its options may be secrets
+
+
 class SessionOptions(BaseModel):
     """How sessions are kept."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     store: str = Field(default="memory", description="what keeps the sessions")
+    wrap: list[str | Wrap] = Field(
+        default=[],
+        description='what stands around the store, from it outwards, as in ["encrypt", "compress"]',
+        examples=[["compress"]],
+    )
     ttl: _Lasting | None = Field(
         default=None,
         examples=["24h"],

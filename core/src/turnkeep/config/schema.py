@@ -23,7 +23,13 @@ def schema(plugins: Plugins) -> tuple[dict[str, Any], list[str]]:
     """
     made = _Maker()
     tables = {
-        "session": made.table(SessionOptions, "store", "session store", plugins.stores),
+        "session": made.table(
+            SessionOptions,
+            "store",
+            "session store",
+            plugins.stores,
+            others=("store wrapper", plugins.wrappers),
+        ),
         "model": made.table(ModelOptions, "client", "model client", plugins.models),
         "tokens": made.table(TokenOptions, "counter", "token counter", plugins.counters),
         "context": made.table(ContextRules, None, "context step", plugins.optimizers),
@@ -60,8 +66,12 @@ class _Maker:
         chooser: str | None,
         kind: str,
         offers: Sequence[Offer[Any]],
+        others: tuple[str, Sequence[Offer[Any]]] | None = None,
     ) -> dict[str, Any]:
-        """Make one of core's tables, with the tables of its plugins in it."""
+        """Make one of core's tables, with the tables of its plugins in it.
+
+        `others` are a further kind of plugins that have their tables there.
+        """
         name = model.__name__
         made = self.options(model, name)
         names = sorted(
@@ -71,6 +81,13 @@ class _Maker:
         properties = made["properties"]
         if chooser is not None and names:
             properties[chooser]["anyOf"] = [{"type": "string", "enum": names}, _ENV]
+        self.below(properties, kind, offers)
+        if others is not None:
+            self.below(properties, *others)
+        return made
+
+    def below(self, properties: dict[str, Any], kind: str, offers: Sequence[Offer[Any]]) -> None:
+        """Put the tables of the plugins of one kind into the table that they stand in."""
         for short in sorted({offer.spec.name for offer in offers}):
             tables = [
                 self.options(offer.spec.options, f"{offer.plugin.distribution}:{short}")
@@ -83,7 +100,6 @@ class _Maker:
         for short, distribution in sorted(CATALOGUE[kind].items()):
             about = f"for {distribution}, which is not installed here"
             properties.setdefault(short, {"type": "object", "description": about})
-        return made
 
     def options(self, model: type[BaseModel], place: str) -> dict[str, Any]:
         """Make the table of a model; a model that has no schema allows everything."""

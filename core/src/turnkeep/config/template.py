@@ -49,6 +49,9 @@ def template(plugins: Plugins, *, schema: str | None = None) -> str:
         lines.append(f"[{name}]")
         for offer in offers:
             lines += _wrapped(f'"{_name(offer, offers)}": {offer.spec.summary}')
+        others: list[Offer[Any]] = [*plugins.wrappers] if name == "session" else []
+        for offer in others:
+            lines += _wrapped(f'around it, "{_name(offer, others)}": {offer.spec.summary}')
         if chooser:
             lines.append(f"{chooser} = {_value(chosen)}")
         if model is ModelOptions:
@@ -56,7 +59,7 @@ def template(plugins: Plugins, *, schema: str | None = None) -> str:
         else:
             lines += _keys(model, leave_out=chooser)
         lines.append("")
-        for offer in offers:
+        for offer in (*offers, *others):
             keys = list(_keys(offer.spec.options))
             if keys:
                 header = f"[{name}.{offer.spec.name}]"

@@ -30,7 +30,7 @@ class OnLoop:
         self.list = self._passing(store.list)
         self.purge = self._passing(store.purge)
         self.close = self._passing(store.close)
-        for power in (Capability.FORK, Capability.ERASE):
+        for power in (Capability.FORK, Capability.ERASE, Capability.SEARCH):
             if power in store.capabilities:  # the method has the capability's name
                 setattr(self, power, self._passing(getattr(store, power)))
 

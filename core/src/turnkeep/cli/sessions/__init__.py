@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from turnkeep.cli.sessions import amend, look, transfer
+from turnkeep.cli.sessions import amend, copy, look, transfer
 
 
 def register(commands: Any) -> None:
     """Add the command and its own commands."""
     parser = commands.add_parser("sessions", help="look at, change, import and export sessions")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for module in (look, transfer, amend):
+    for module in (look, transfer, copy, amend):
         module.register(actions)

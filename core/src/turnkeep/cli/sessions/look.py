@@ -1,4 +1,4 @@
-"""`sessions list` and `sessions show`: what the store holds."""
+"""`sessions list`, `search` and `show`: what the store holds."""
 
 from __future__ import annotations
 
@@ -12,10 +12,18 @@ if TYPE_CHECKING:
 
 
 def register(actions: Any) -> None:
-    """Add the two."""
+    """Add the three."""
     listing = actions.add_parser("list", help="list sessions, newest first")
     listing.add_argument("--user", help="only this user's")
     on_store(listing, _list, json=True)
+
+    search = actions.add_parser("search", help="find events by the words of their messages")
+    search.add_argument(
+        "query", metavar="QUERY", help='words; "in quotes": a phrase; -word: not it'
+    )
+    search.add_argument("--user", help="only this user's")
+    search.add_argument("--limit", type=int, default=20, metavar="N", help="at most (20)")
+    on_store(search, _search, json=True)
 
     show = actions.add_parser("show", help="show one session")
     show.add_argument("id", metavar="ID")
@@ -52,6 +60,24 @@ async def _list(args: argparse.Namespace, keep: Keeper) -> int:
         for info in infos
     ]
     print(table(("SESSION", "USER", "EVENTS", "UPDATED", ""), rows))
+    return 0
+
+
+async def _search(args: argparse.Namespace, keep: Keeper) -> int:
+    import json
+
+    from turnkeep.cli.table import printable
+
+    found = await keep.sessions.search(args.query, user_id=args.user, limit=args.limit)
+    if args.json:
+        print(json.dumps({"hits": [hit._asdict() for hit in found.hits]}, indent=2))
+        return 0
+    if not found.hits:
+        print("nothing found")
+    for hit in found.hits:
+        print(f"{printable(hit.session_id)} {hit.seq}: {printable(hit.excerpt)}")
+    if found.cursor is not None:
+        print(f"there are more; --limit shows more than {args.limit}")
     return 0
 
 

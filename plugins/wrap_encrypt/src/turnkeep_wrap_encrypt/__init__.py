@@ -1,0 +1,1 @@
+"""Encrypted turnkeep sessions: see `turnkeep_wrap_encrypt.plugin`."""
