@@ -2,6 +2,7 @@
 # make chat   talk to a small real model on this machine
 # make test   the whole suite but the long proofs
 # make prove  the long proofs: races, kills, 2,000 examples of the marked properties
+# make servers the servers that tests start, from Debian's packages (as root)
 # make check  format, lint, types, layers
 # make bench  benchmarks against a raw floor, with their bounds
 # make peers  other frameworks in benchmarks/peers/.venv, for benchmarks/optimization.py --peers
@@ -13,7 +14,7 @@ MEMBERS := core $(wildcard plugins/*)
 PARALLEL := -n auto --dist worksteal
 EDITABLE := $(addprefix -e ,$(MEMBERS))
 
-.PHONY: demo chat test prove check format bench peers clean
+.PHONY: demo chat test prove check format servers bench peers clean
 
 demo: .venv/.runtime
 	@PYTHON=$(BIN)/python bash examples/demo.sh
@@ -28,9 +29,19 @@ test: .venv/.dev
 # Races and kills of many processes want the machine for themselves: they come alone, and last.
 prove: .venv/.dev
 	HYPOTHESIS_PROFILE=prove $(BIN)/python -m pytest $(PARALLEL) -m prove --timeout 1800 \
-	  core/tests $(filter-out %/session_sqlite,$(wildcard plugins/*)) tests/agents
+	  core/tests $(filter-out plugins/session_%,$(wildcard plugins/*)) tests/agents
 	HYPOTHESIS_PROFILE=prove $(BIN)/python -m pytest -m prove --timeout 900 \
-	  plugins/session_sqlite tests --ignore tests/agents
+	  $(wildcard plugins/session_*) tests --ignore tests/agents
+
+# Only their programs are wanted: what the packages start by themselves is stopped.
+servers:
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+	  postgresql redis-server redis-sentinel pgbouncer faketime
+	-service postgresql stop
+	-service redis-server stop
+	-service redis-sentinel stop
+	-service pgbouncer stop
 
 check: .venv/.dev
 	$(BIN)/ruff format --check .

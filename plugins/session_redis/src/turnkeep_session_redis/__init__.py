@@ -1,0 +1,1 @@
+"""Redis sessions for turnkeep: see `turnkeep_session_redis.plugin`."""

@@ -1,0 +1,399 @@
+"""The session store on Redis: what each call asks the server, and what its answer means."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from turnkeep.errors import (
+    CorruptSession,
+    SessionConflict,
+    SessionExists,
+    SessionNotFound,
+    StoreError,
+    StoreUnavailable,
+)
+from turnkeep.store import (
+    KEEP,
+    Capability,
+    Durability,
+    Head,
+    Keep,
+    Loaded,
+    NotModified,
+    Page,
+    Record,
+    Revision,
+    Ttl,
+    check_base,
+    check_id,
+    check_limit,
+    check_seqs,
+    new_incarnation,
+)
+from turnkeep_session_redis.calls import Calls
+from turnkeep_session_redis.heads import FORM, Line, moment, parse_line, ttl_ms
+from turnkeep_session_redis.index import Index
+from turnkeep_session_redis.keys import Keys, Member, cursor, parse_cursor
+from turnkeep_session_redis.link import Answer, Link
+from turnkeep_session_redis.scripts import CREATE, DELETE, FIXED, LOAD, WRITE
+
+_logger = logging.getLogger("turnkeep.session_redis")
+
+_MOST: Final = 2**50
+"""Records; a larger number is as good as none, and Lua's numbers would not hold it."""
+SCRIPTED: Final = 200
+"""Most records that the script of a load gives. Inside it each costs the server 1.1 µs, against 0.1
+outside: more than that many are worth a second round trip."""
+_GIVEN: Final = {(False, False): "", (True, False): "m", (False, True): "s", (True, True): "ms"}
+
+
+class RedisStore:
+    """A `SessionStore` in Redis; see there for what each method promises."""
+
+    name: str = "redis"
+
+    def __init__(
+        self,
+        link: Link,
+        keys: Keys,
+        *,
+        durability: Durability,
+        list_all: bool = True,
+        wait_replicas: int = 0,
+        rewrite_after_erase: bool = False,
+    ) -> None:
+        """Take over a link that works; `close` closes it."""
+        powers = {Capability.ERASE, Capability.LIST_ALL} if list_all else {Capability.ERASE}
+        self.capabilities: frozenset[Capability] = frozenset(powers)
+        self.durability: Durability = durability
+        self._link = link
+        self._keys = keys
+        self._index = Index(link, keys, list_all=list_all)
+        self._replicas = wait_replicas
+        self._rewrite = rewrite_after_erase
+        self._calls = Calls(self.name, link.topology.place)
+
+    async def create(
+        self,
+        session_id: str,
+        *,
+        user_id: str | None = None,
+        state: bytes = b"{}",
+        ttl: Ttl = None,
+        commit_id: bytes,
+    ) -> Head:
+        """Begin a session; see `SessionStore.create`."""
+        check_id(session_id)
+        if user_id is not None:
+            check_id(user_id, "user id")
+        return await self._calls.run(
+            self._create(session_id, user_id, bytes(state), ttl_ms(ttl), commit_id)
+        )
+
+    async def load(
+        self,
+        session_id: str,
+        *,
+        after: int | None = None,
+        limit: int | None = None,
+        known: Revision | None = None,
+    ) -> Loaded | NotModified | None:
+        """Read a session in one snapshot and one round trip; see `SessionStore.load`."""
+        check_id(session_id)
+        check_limit(limit)
+        return await self._calls.read(self._load(session_id, after, limit, known))
+
+    async def append(
+        self,
+        session_id: str,
+        records: Sequence[Record],
+        *,
+        expected: Revision,
+        commit_id: bytes,
+        meta: bytes | None = None,
+        state: bytes | None = None,
+        base: int | None = None,
+        ttl: Ttl | Keep = KEEP,
+    ) -> Head:
+        """Add records; see `SessionStore.append`."""
+        check_id(session_id)
+        arguments = [
+            expected.incarnation.hex(),
+            expected.version,
+            commit_id.hex(),
+            _GIVEN[meta is not None, state is not None],
+            meta or b"",
+            state or b"",
+            "" if base is None else base,
+            "" if isinstance(ttl, Keep) else ttl_ms(ttl),
+            0,
+            *[FORM + record.data for record in records],
+        ]
+        return await self._calls.run(self._write(session_id, arguments, base, meta))
+
+    async def erase(
+        self,
+        session_id: str,
+        replacements: Mapping[int, bytes],
+        *,
+        expected: Revision,
+        commit_id: bytes,
+        meta: bytes | None = None,
+        state: bytes | None = None,
+        base: int | None = None,
+    ) -> Head:
+        """Overwrite records in memory; see `ErasingStore.erase`.
+
+        What the server's disk held of them stays until it rewrites its files; a warning says so.
+        """
+        check_id(session_id)
+        arguments: list[Any] = [
+            expected.incarnation.hex(),
+            expected.version,
+            commit_id.hex(),
+            _GIVEN[meta is not None, state is not None],
+            meta or b"",
+            state or b"",
+            "" if base is None else base,
+            "",
+            len(replacements),
+        ]
+        for seq, data in replacements.items():
+            arguments += [int(seq), FORM + data]
+        return await self._calls.run(
+            self._erase(session_id, arguments, base, meta, list(replacements))
+        )
+
+    async def delete(self, session_id: str, *, expected: Revision | None = None) -> bool:
+        """Remove a session; see `SessionStore.delete`.
+
+        True also where an answer was lost and the session is gone now: it may have been this call.
+        """
+        check_id(session_id)
+        return await self._calls.run(self._delete(session_id, expected))
+
+    async def list(
+        self, *, user_id: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> Page:
+        """Page through sessions; see `SessionStore.list`."""
+        if user_id is not None:
+            check_id(user_id, "user id")
+        check_limit(limit)
+        start = None if cursor is None else parse_cursor(cursor)
+        return await self._calls.read(self._list(user_id, min(limit, _MOST), start))
+
+    async def purge(self, *, limit: int = 1000) -> int:
+        """Take expired sessions out of the indexes; see `SessionStore.purge`.
+
+        The server removes the sessions themselves, each at its time. Those that stand in no index
+        (`list_all = false`, and no user) are not counted.
+        """
+        check_limit(limit)
+        return await self._calls.run(self._index.purge(limit))
+
+    async def close(self) -> None:
+        """Wait for what is in flight and close the connections; see `SessionStore.close`."""
+        await self._calls.close(self._link.close)
+
+    # What the calls do
+
+    async def _create(
+        self, session_id: str, user_id: str | None, state: bytes, ttl: int, commit_id: bytes
+    ) -> Head:
+        incarnation = new_incarnation()
+        user = (user_id or "").encode()
+        answer = await self._link.run(
+            CREATE,
+            self._keys.session(session_id),
+            *(incarnation.hex(), commit_id.hex(), user, ttl, state),
+            replicas=self._replicas,
+        )
+        status, *said = answer.value
+        if status == b"damaged":
+            raise _damaged(session_id)
+        line = parse_line(said[0], session_id)
+        if status == b"exists":
+            if line.incarnation != incarnation:
+                raise SessionExists(session_id)
+            # The answer to our first try was lost, and somebody has written since.
+            expires = line.created + ttl if ttl else 0
+            line = Line(incarnation, 0, 0, 0, line.created, line.created, expires, ttl)
+        elif status == b"done":
+            user = said[1]
+        await self._index.note(Member(line.created, session_id, user.decode() or None), line)
+        return line.head(session_id, user, b"")
+
+    async def _load(
+        self,
+        session_id: str,
+        after: int | None,
+        limit: int | None,
+        known: Revision | None,
+        most: int = SCRIPTED,
+    ) -> Loaded | NotModified | None:
+        key = self._keys.session(session_id)
+        start: int | str = "" if after is None else min(max(after, 0), _MOST)
+        incarnation, version = (
+            ("", 0) if known is None else (known.incarnation.hex(), known.version)
+        )
+        answer = await self._link.run(
+            LOAD,
+            key,
+            *(incarnation, version, start, "" if limit is None else min(limit, _MOST), most),
+        )
+        status, *said = answer.value
+        if status == b"none":
+            return None
+        if status == b"damaged":
+            raise _damaged(session_id)
+        line = parse_line(said[0], session_id)
+        head = line.head(session_id, said[1], said[2])
+        now = moment(int(said[3]))
+        if status == b"same":
+            return NotModified(head, now)
+        state, length, found = said[4:]
+        if length != line.seq + FIXED:
+            raise _incomplete(session_id, line.seq, length - FIXED)
+        first = max(line.base, 1) if after is None else max(after, 0) + 1
+        if found is None:
+            last = line.seq if limit is None else min(line.seq, first + limit - 1)
+            found = await self._many_records(key, first, last, said[0])
+            if found is None:  # written meanwhile: at a price, all at once
+                return await self._load(session_id, after, limit, known, _MOST)
+        records = [each[1:] for each in found if each[:1] == FORM]
+        if len(records) != len(found):
+            raise _unreadable(session_id, first, found)
+        more = bool(records) and first + len(records) - 1 < line.seq
+        return Loaded(head, state, first, records, more, now)
+
+    async def _many_records(
+        self, key: bytes, first: int, last: int, head: bytes
+    ) -> Sequence[bytes] | None:
+        """Read records without a script, and then the head; None if it is not as it was before."""
+        found, again = await self._link.many(
+            [
+                (key, ("LRANGE", key, first + FIXED - 1, last + FIXED - 1), None),
+                (key, ("LINDEX", key, 0), None),
+            ]
+        )
+        for each in (found, again):
+            if isinstance(each, Exception):
+                raise each
+        return found if again == head else None
+
+    async def _write(
+        self,
+        session_id: str,
+        arguments: Sequence[Any],
+        base: int | None,
+        meta: bytes | None,
+        erased: Sequence[int] = (),
+    ) -> Head:
+        key = self._keys.session(session_id)
+        answer = await self._link.run(WRITE, key, *arguments, replicas=self._replicas)
+        status, *said = answer.value
+        if status == b"none":
+            raise SessionNotFound(session_id)
+        if status == b"damaged":
+            raise _damaged(session_id)
+        line = parse_line(said[0], session_id)
+        kept = said[2] if len(said) > 2 else meta or b""
+        head = line.head(session_id, said[1], kept)
+        if status == b"conflict":
+            raise self._conflict(session_id, head, answer)
+        if status == b"bad":
+            check_seqs(erased, line.seq)
+            check_base(base or 0, line.seq + len(arguments) - _FIRST_RECORD)
+        if status != b"ok":
+            await self._index.note(Member(line.created, session_id, head.user_id), line)
+        return head
+
+    async def _erase(
+        self,
+        session_id: str,
+        arguments: Sequence[Any],
+        base: int | None,
+        meta: bytes | None,
+        seqs: Sequence[int],
+    ) -> Head:
+        head = await self._write(session_id, arguments, base, meta, seqs)
+        address = self._link.topology.of_key(self._keys.session(session_id))
+        if self._rewrite and address is not None:
+            try:
+                await self._link.call(self._keys.session(session_id), ("BGREWRITEAOF",))
+            except StoreError as error:
+                _logger.warning("the append-only file is not rewritten: %s", error)
+            else:
+                return head
+        if self.durability != "none" and seqs:
+            _logger.warning(
+                "what was erased from session %r stays in the files of %s until it rewrites them: "
+                "run BGREWRITEAOF, and BGSAVE where it keeps snapshots; backups have it, too",
+                session_id,
+                address,
+            )
+        return head
+
+    async def _delete(self, session_id: str, expected: Revision | None) -> bool:
+        incarnation, version = (
+            ("", 0) if expected is None else (expected.incarnation.hex(), expected.version)
+        )
+        key = self._keys.session(session_id)
+        answer = await self._link.run(DELETE, key, incarnation, version)
+        status, *said = answer.value
+        if status == b"none":
+            return answer.lost
+        if status == b"damaged":
+            raise _damaged(session_id)
+        if status == b"gone":
+            return True
+        line = parse_line(said[0], session_id)
+        if status == b"conflict":
+            raise SessionConflict(session_id, line.head(session_id, said[1], said[2]))
+        await self._index.forget(Member(line.created, session_id, said[1].decode() or None))
+        return True
+
+    async def _list(self, user_id: str | None, limit: int, start: bytes | None) -> Page:
+        if user_id is None and Capability.LIST_ALL not in self.capabilities:
+            raise StoreError(
+                "this store keeps no index of all users' sessions (list_all = false in "
+                "[session.redis]): list those of a user"
+            )
+        heads, last = await self._index.page(user_id, limit, start)
+        return Page(heads, None if last is None else cursor(last))
+
+    def _conflict(self, session_id: str, head: Head, answer: Answer) -> Exception:
+        if not answer.lost:
+            return SessionConflict(session_id, head)
+        # Our own first try may be among what was written since: nobody knows from here.
+        return StoreUnavailable(
+            f"session {session_id!r}: the answer to a write was lost, and somebody has written "
+            "since; whether it was kept is to be seen in the session: load it again"
+        )
+
+
+_FIRST_RECORD: Final = 9
+"""How many arguments of a write stand before its records."""
+
+
+def _damaged(session_id: str) -> CorruptSession:
+    return CorruptSession(
+        session_id,
+        0,
+        "what its key holds is no session of this version of turnkeep; delete it, or restore it",
+    )
+
+
+def _incomplete(session_id: str, seq: int, records: int) -> CorruptSession:
+    return CorruptSession(
+        session_id,
+        min(records, seq) + 1 if records >= 0 else 0,
+        f"the session has {seq} records, and its list {records}",
+    )
+
+
+def _unreadable(session_id: str, first: int, found: Sequence[bytes]) -> CorruptSession:
+    seq = next(seq for seq, each in enumerate(found, first) if each[:1] != FORM)
+    return CorruptSession(session_id, seq, "its bytes are none that this version has written")
