@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from turnkeep.errors import StoreClosed, StoreError
+from turnkeep.errors import SessionConflict, StoreClosed, StoreError
 from turnkeep.store import new_commit_id
 from turnkeep.testing.conformance.base import NOBODY, Base, Case, Hook, call, covers, given
 
@@ -141,7 +141,10 @@ class Crashing(Base):
             said = [await victim.line() for _ in range(5)]
             await asyncio.sleep(0.02 / (number % 4 + 1))
             said += await victim.kill()
-            assert said == list(range(reached + 1, reached + 1 + len(said)))
+            # A server may finish the last append of the one before after that was looked for.
+            unheard = range(reached, max(reached, acknowledged + 1) + 1 if number else 1)
+            assert said[0] - 1 in unheard
+            assert said == list(range(said[0], said[0] + len(said)))
             acknowledged = said[-1]
             async with case.open() as store:  # not a handle from before the crash
                 found = await case.whole(head.session_id, store)
@@ -153,8 +156,12 @@ class Crashing(Base):
             expected = [(turn, part) for turn in range(1, reached + 1) for part in range(2)]
             assert parts == expected
         found = await case.whole(head.session_id)
-        after = await case.append(found.head, b"after")
-        assert after.revision.version == reached + 1
+        try:
+            after = await case.append(found.head, b"after")
+        except SessionConflict:  # it was finished just now
+            found = await case.whole(head.session_id)
+            after = await case.append(found.head, b"after")
+        assert after.revision.version == found.head.revision.version + 1 <= acknowledged + 2
 
     @covers("S50", "S51", "S53", "D1")
     async def test_a_killed_process_loses_nothing_acknowledged(self, case: Case) -> None:

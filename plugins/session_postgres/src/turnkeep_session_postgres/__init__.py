@@ -1,0 +1,1 @@
+"""PostgreSQL sessions for turnkeep: see `turnkeep_session_postgres.plugin`."""

@@ -1,0 +1,90 @@
+"""From the options to connections: where the server is, and how to say so without a password."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import psycopg
+from psycopg import conninfo
+
+from turnkeep.errors import StoreError
+from turnkeep_session_postgres.faults import CannotConnect, LinkLost, ServerError
+from turnkeep_session_postgres.link import Link
+from turnkeep_session_postgres.plugin import PostgresOptions
+from turnkeep_session_postgres.values import INT8, Statement, int8, to_int
+
+_BACKEND: Final = Statement("SELECT pg_backend_pid()::bigint")
+_LIMIT: Final = Statement(
+    "SELECT set_config('statement_timeout', $1::text, false),"
+    " set_config('idle_in_transaction_session_timeout', $1::text, false)",
+    INT8,
+)
+
+GRACE: Final = 1.0
+"""Seconds by which the server's own limit for a statement comes before ours: its answer tells that
+nothing was kept, and the connection is good."""
+
+
+class Connector:
+    """Makes connections to one place. `place` names it for messages."""
+
+    def __init__(self, options: PostgresOptions) -> None:
+        url = "" if options.url is None else options.url.get_secret_value()
+        try:
+            known: dict[str, Any] = {
+                "fallback_application_name": "turnkeep",
+                "client_encoding": "utf8",
+                **conninfo.conninfo_to_dict(url),
+            }
+        except psycopg.Error:
+            # libpq quotes what it cannot read, and that may be the password.
+            raise StoreError(
+                "url of [session.postgres] is neither postgresql://user:password@host:5432/database"
+                " nor a libpq connection string; write special characters in its parts as %XX"
+            ) from None
+        self._conninfo = conninfo.make_conninfo("", **known)
+        self._options = options
+        password = known.get("password")
+        self._secret = str(password) if password else None
+        host, port = known.get("host"), known.get("port")
+        where = ":".join(str(each) for each in (host, port) if each) or "the default host"
+        database = known.get("dbname") or "the default database"
+        self.place = f"PostgreSQL at {where}, database {database}"
+        self.pooled = options.pgbouncer is True
+        """Whether a pooler is known to stand between: nothing is prepared or set then."""
+
+    async def connect(self) -> Link:
+        """Make a connection, ready for statements. Raises CannotConnect."""
+        options = self._options
+        try:
+            link = await Link.connect(
+                self._conninfo,
+                wait=options.connect_timeout,
+                within=options.statement_timeout + GRACE,
+            )
+        except CannotConnect as error:
+            raise CannotConnect(self._masked(str(error)), final=error.final) from None
+        try:
+            await self._prepare(link)
+        except (ServerError, LinkLost) as error:
+            link.close()
+            raise CannotConnect(str(error), final=False) from None
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    async def _prepare(self, link: Link) -> None:
+        options = self._options
+        if not self.pooled and options.pgbouncer == "auto":
+            # A pooler makes up the number that it tells its clients, and passes the question on.
+            result = await link.run(_BACKEND, (), within=options.connect_timeout)
+            self.pooled = to_int(result.get_value(0, 0) or b"") != link.backend
+        if not self.pooled:
+            # What this side has given up shall not go on at the server.
+            milliseconds = int8(round(options.statement_timeout * 1000))
+            await link.run(_LIMIT, (milliseconds,), within=options.connect_timeout)
+            link.prepares = True
+
+    def _masked(self, message: str) -> str:
+        return message.replace(self._secret, "***") if self._secret else message
