@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, cast
 
-from turnkeep.codec import decode_event, decode_object, encode_event, encode_object
+from turnkeep.codec import decode_events, decode_object, encode_event, encode_object
 from turnkeep.content import Ref, compact_json
 from turnkeep.errors import ContentError, SessionExists, SessionNotFound, StoreError
 from turnkeep.events import Checkpoint, Decision, Event, Retract, Tombstone
@@ -45,7 +45,7 @@ async def read_whole(store: SessionStore, session_id: str, *, user_id: str | Non
         Log(store, loaded.head),
         Meta.of(loaded.head),
         decode_object(loaded.state, session_id=session_id, what="its state"),
-        [decode_event(each, seq, session_id=session_id) for seq, each in enumerate(records, 1)],
+        decode_events(records, 1, session_id=session_id),
         loaded.now,
     )
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 
 from turnkeep.blobs import references, restore
-from turnkeep.codec import decode_event, decode_object
+from turnkeep.codec import decode_events, decode_object
 from turnkeep.context import Arrival, Context
 from turnkeep.errors import (
     ConfigError,
@@ -242,10 +242,7 @@ class Lease:
                 raise SessionNotFound(self._session_id)
             meta = Meta.of(head)
             state = decode_object(loaded.state, session_id=self._session_id, what="its state")
-            events = [
-                decode_event(record, seq, session_id=self._session_id)
-                for seq, record in enumerate(records, loaded.first)
-            ]
+            events = decode_events(records, loaded.first, session_id=self._session_id)
             context = Context(events, base=head.base, arrival=self._arrival)
             await self._restore_blobs(context)
             # All at once: a load that is cut off leaves what was there.

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
 
-from turnkeep.codec import decode_event, decode_object, encode_event
+from turnkeep.codec import decode_event, decode_events, decode_object, encode_event
 from turnkeep.errors import ContentError, CorruptSession
 from turnkeep.events import AnyEvent, Checkpoint, Event, Retract, utc_now
 from turnkeep.history import standing_base
@@ -134,10 +134,7 @@ def session_of(log: Log, state: bytes, records: list[bytes]) -> Session:
     session = Session.model_construct(
         session_id=session_id,
         user_id=head.user_id,
-        events=[
-            decode_event(record, seq, session_id=session_id)
-            for seq, record in enumerate(records, 1)
-        ],
+        events=decode_events(records, 1, session_id=session_id),
         state=decode_object(state, session_id=session_id, what="its state"),
         created_at=created,
         updated_at=updated,
@@ -187,9 +184,6 @@ def new_base(session_id: str, ground: Snapshot, new: Sequence[Event]) -> int | N
     if not any(isinstance(event, Retract | Checkpoint) for event in new):
         return None
     last = len(ground.records)
-    stored = [
-        decode_event(record, seq, session_id=session_id)
-        for seq, record in enumerate(ground.records, 1)
-    ]
+    stored = decode_events(ground.records, 1, session_id=session_id)
     numbered = [event.model_copy().stored_as(seq) for seq, event in enumerate(new, last + 1)]
     return standing_base([*stored, *numbered])

@@ -1,5 +1,6 @@
 """Events to bytes and back."""
 
+import gc
 import json
 import math
 from datetime import UTC, datetime, timedelta, timezone
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from turnkeep.codec import (
     SCHEMA_VERSION,
     decode_event,
+    decode_events,
     decode_object,
     encode_event,
     encode_object,
@@ -271,3 +273,24 @@ def test_numbers_too_long_to_read_are_refused():
         )
     with pytest.raises(ContentError, match="digits"):
         encode_object({"n": -(10**5000)}, "state")
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_many_records_are_decoded_as_single_ones_are(collecting):
+    """With their seqs, as they were; whether the collector runs is as it was, also after a fault."""
+    events = [Event(content=[Message(role="user", content=f"{n}")]) for n in range(200)]
+    data = [encode_event(event) for event in events]
+    was = gc.isenabled()
+    (gc.enable if collecting else gc.disable)()
+    try:
+        found = decode_events(data, 7, session_id="s")
+        assert [(event.seq, event.id) for event in found] == [
+            (seq, event.id) for seq, event in enumerate(events, 7)
+        ]
+        assert gc.isenabled() is collecting
+        with pytest.raises(CorruptSession) as caught:
+            decode_events([*data, b"no record"], 1, session_id="s")
+        assert caught.value.seq == 201
+        assert gc.isenabled() is collecting
+    finally:
+        (gc.enable if was else gc.disable)()
