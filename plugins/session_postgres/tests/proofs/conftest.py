@@ -2,14 +2,12 @@
 
 import asyncio
 import contextlib
-import importlib.util
 import json
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -22,12 +20,12 @@ FIGURES = pytest.StashKey[list[str]]()
 
 @pytest.fixture
 def worker(schema: str) -> Callable[..., "subprocess.Popen[str]"]:
-    """Start a process with a role of worker.py on the test's schema."""
+    """Start a process of worker.py on the test's schema."""
     started = []
 
-    def start(role: str, url: str, **options: object) -> "subprocess.Popen[str]":
+    def start(url: str, **options: object) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
-            [sys.executable, str(WORKER), role, url, schema, json.dumps(options)],
+            [sys.executable, str(WORKER), url, schema, json.dumps(options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -40,15 +38,6 @@ def worker(schema: str) -> Callable[..., "subprocess.Popen[str]"]:
     for process in started:
         process.kill()
         process.communicate()
-
-
-@pytest.fixture(scope="session")
-def made() -> ModuleType:
-    """The module worker.py, which tells what a record must be."""
-    spec = importlib.util.spec_from_file_location("turnkeep_postgres_worker", WORKER)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Load:

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from collections import defaultdict
 
 import pytest
+
+from turnkeep.testing.writers import check
 
 pytestmark = pytest.mark.prove
 
@@ -23,7 +24,7 @@ def race(opened, begin, worker, postgres_url):
 
         asyncio.run(prepare())
         common = {"sessions": sessions, "appends": appends, "pool_size": 2, **options}
-        writers = [worker("hammer", url, writer=number, **common) for number in range(processes)]
+        writers = [worker(url, writer=number, **common) for number in range(processes)]
         for writer in writers:
             assert writer.stdout.readline() == "ready\n", writer.stderr.read()
         for writer in writers:
@@ -44,42 +45,17 @@ def race(opened, begin, worker, postgres_url):
     return run
 
 
-def check(made, reports, kept):
-    """Each acknowledged append is there once, whole, behind what its writer knew; nothing else is."""
-    expected = defaultdict(dict)
-    for report in reports:
-        for session, number, before, seq in report["kept"]:
-            first = seq - made.PARTS + 1
-            assert first == before + 1, "written behind records that the writer had not seen"
-            assert first not in expected[session], "two appends were told the same place"
-            expected[session][first] = (report["writer"], number)
-    for session, loaded in kept.items():
-        places = expected[session]
-        assert sorted(places) == list(range(1, len(loaded.records) + 1, made.PARTS))
-        wanted = [
-            made.record(session, *places[first], part)
-            for first in sorted(places)
-            for part in range(made.PARTS)
-        ]
-        assert list(loaded.records) == wanted
-        version = loaded.head.revision.version
-        assert version == len(places)
-        assert loaded.state == (b"%d" % version if version else b"{}")
-        for report in reports:  # each writer's own order
-            own = [
-                number
-                for writer, number in (places[first] for first in sorted(places))
-                if writer == report["writer"]
-            ]
-            assert own == sorted(own)
+def places(reports):
+    """What each writer was told."""
+    return {report["writer"]: report["places"] for report in reports}
 
 
 @pytest.mark.parametrize("statements", ["single", "plain"])
 @pytest.mark.parametrize("sessions", [1, 200])
-def test_writers_lose_and_double_nothing(race, made, report, sessions, statements):
+def test_writers_lose_and_double_nothing(race, report, sessions, statements):
     """All load, append and repeat after a conflict: each append once, whole, in its own order."""
     reports, kept = race(sessions, statements=statements)
-    check(made, reports, kept)
+    check(places(reports), kept)
     total, worst = (
         sum(each["conflicts"] for each in reports),
         max(each["worst"] for each in reports),
@@ -91,16 +67,16 @@ def test_writers_lose_and_double_nothing(race, made, report, sessions, statement
     assert worst < 300  # of n equal writers one try in n succeeds: the odds are 1e-17
 
 
-def test_writers_behind_a_pooler_lose_and_double_nothing(race, made, report, bouncer_url):
+def test_writers_behind_a_pooler_lose_and_double_nothing(race, report, bouncer_url):
     """Eight processes share three connections to the server by way of PgBouncer."""
     reports, kept = race(1, appends=100, url=bouncer_url)
-    check(made, reports, kept)
+    check(places(reports), kept)
     report(f"8 processes, PgBouncer: {sum(each['conflicts'] for each in reports)} conflicts")
 
 
 @pytest.mark.parametrize("level", ["serializable", "repeatable read"])
 def test_serialization_failures_are_no_conflicts_and_lose_nothing(
-    race, made, report, worker, opened, begin, server, ask, schema, level
+    race, report, worker, opened, begin, server, ask, schema, level
 ):
     """With a stricter default of the server, what fails with 40001 is tried again inside."""
     server.stop()
@@ -114,7 +90,7 @@ def test_serialization_failures_are_no_conflicts_and_lose_nothing(
 
     asyncio.run(prepare())
     common = {"sessions": 3, "appends": 60, "pool_size": 2}
-    writers = [worker("hammer", server.url, writer=number, **common) for number in range(6)]
+    writers = [worker(server.url, writer=number, **common) for number in range(6)]
     for writer in writers:
         assert writer.stdout.readline() == "ready\n", writer.stderr.read()
     for writer in writers:
@@ -130,7 +106,7 @@ def test_serialization_failures_are_no_conflicts_and_lose_nothing(
         async with opened(url=server.url) as store:
             return {f"s{number}": await store.load(f"s{number}", after=0) for number in range(3)}
 
-    check(made, reports, asyncio.run(look()))
+    check(places(reports), asyncio.run(look()))
     [(undone,)] = ask(
         "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()"
     )

@@ -1,7 +1,6 @@
 """Fixtures of the proofs: servers that are hurt, writers that go on meanwhile."""
 
 import asyncio
-import importlib.util
 import json
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from turnkeep.testing.servers.redis import (
     RedisSentinel,
     RedisServer,
 )
+from turnkeep.testing.writers import check, session_of, write
 from turnkeep_session_redis.opening import open_store
 from turnkeep_session_redis.options import RedisOptions
 
@@ -25,15 +25,6 @@ KINDS = {
     "sentinel": RedisSentinel,
     "cluster": RedisCluster,
 }
-
-
-@pytest.fixture(scope="session")
-def made():
-    """The module worker.py."""
-    spec = importlib.util.spec_from_file_location("turnkeep_redis_proofs_worker", WORKER)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -60,7 +51,7 @@ def started(redis_url):
 
 
 @pytest.fixture
-def race(made):
+def race():
     """Let processes append to sessions; checks what is kept, gives the most conflicts in a row."""
     started = []
 
@@ -106,7 +97,7 @@ def race(made):
             reports[said["writer"]] = said["places"]
             worst = max(worst, said["worst"])
         assert sum(len(places) for places in reports.values()) == processes * appends
-        made.check(reports, asyncio.run(look()))
+        check(reports, asyncio.run(look()))
         return worst
 
     yield run
@@ -116,7 +107,7 @@ def race(made):
 
 
 @pytest.fixture
-def under_load(made):
+def under_load():
     """Hurt a server while six writers append to four sessions; checks that all of it is right."""
 
     async def run(url, hurt, *, writers=6, sessions=4, more=15, **options):
@@ -129,8 +120,9 @@ def under_load(made):
             store = stores[writer % len(stores)]
             while not over:
                 number = counts[writer]
-                session, first, _ = await made.write(store, sessions, writer, number)
-                places[writer].append((session, number, first))
+                session = session_of(writer, number, sessions)
+                before, _ = await write(store, session, writer, number)
+                places[writer].append((session, number, before + 1))
                 counts[writer] += 1
                 await asyncio.sleep(0.001)
 
@@ -152,7 +144,7 @@ def under_load(made):
                 f"s{number}": await stores[0].load(f"s{number}", after=0)
                 for number in range(sessions)
             }
-            made.check(places, loaded)
+            check(places, loaded)
             assert len((await stores[0].list(user_id="u")).heads) == sessions
             return sum(counts)
         finally:

@@ -58,7 +58,7 @@ def go() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def made() -> ModuleType:
-    """The module worker.py, which tells what a record must be."""
+    """The module worker.py."""
     spec = importlib.util.spec_from_file_location("turnkeep_proofs_worker", WORKER)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

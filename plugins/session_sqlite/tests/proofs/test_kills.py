@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from turnkeep.testing.writers import PARTS, batch, record
 from turnkeep_session_sqlite import files, migrations
 
 ROUNDS_A_FILE = 20
@@ -50,7 +51,7 @@ def kill(process, read, dice):
     return read()
 
 
-async def examine(store, made, before, notes):
+async def examine(store, before, notes):
     """Compare the sessions with what was noted; `before` is what each had, and is brought up.
 
     Every acknowledged append is there; there is at most one more, which was in flight; each is
@@ -70,9 +71,9 @@ async def examine(store, made, before, notes):
         before[session] = reached
         assert found.state == (b"%d" % reached if reached else b"{}")
         assert list(found.records) == [
-            made.record(session, 0, each, part)
+            record(session, 0, each, part)
             for each in range(1, reached + 1)
-            for part in range(made.PARTS)
+            for part in range(PARTS)
         ]
 
 
@@ -86,7 +87,7 @@ async def examine(store, made, before, notes):
     ],
 )
 async def test_a_killed_process_loses_nothing_acknowledged(
-    victim, opened, tmp_path, made, dice, sound, kills, synchronous, reopen
+    victim, opened, tmp_path, dice, sound, kills, synchronous, reopen
 ):
     """Each acknowledged append is there whole; besides it at most the one that was in flight."""
     names = ["a", "b", "c"]
@@ -102,13 +103,13 @@ async def test_a_killed_process_loses_nothing_acknowledged(
         acknowledged += len(notes)
 
         async with opened(path, synchronous=synchronous) as store:
-            await examine(store, made, kept, notes)
+            await examine(store, kept, notes)
         sound(path)
     assert acknowledged > kills
 
 
 @pytest.mark.prove
-async def test_processes_beside_a_killed_one_go_on(victim, opened, path, made, dice, sound):
+async def test_processes_beside_a_killed_one_go_on(victim, opened, path, dice, sound):
     """Of three writers one is killed again and again; no other loses or waits for anything."""
     async with opened() as store:
         kept, running = {}, []
@@ -118,12 +119,12 @@ async def test_processes_beside_a_killed_one_go_on(victim, opened, path, made, d
         for number in range(3, 33):
             chosen = dice.randrange(3)
             notes = kill(*running[chosen], dice)
-            await examine(store, made, kept[chosen], notes)
+            await examine(store, kept[chosen], notes)
             running[chosen] = victim(number, at=path, sessions=list(kept[chosen]))
         for chosen in range(3):
             running[chosen][0].kill()
             running[chosen][0].wait()
-            await examine(store, made, kept[chosen], running[chosen][1]())
+            await examine(store, kept[chosen], running[chosen][1]())
         assert all(all(sessions.values()) for sessions in kept.values())
     sound()
 
@@ -221,7 +222,7 @@ def everything(path):
 
 
 @pytest.fixture
-def older(opened, made, path):
+def older(opened, path):
     """A file of the current schema, on which the next version's step has yet to run."""
 
     async def fill():
@@ -231,7 +232,7 @@ def older(opened, made, path):
                 for number in range(1, 9):
                     head = await store.append(
                         name,
-                        made.batch(name, 0, number),
+                        batch(name, 0, number),
                         expected=head.revision,
                         commit_id=b"%d" % number,
                         state=b"%d" % number,

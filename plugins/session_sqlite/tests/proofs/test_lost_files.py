@@ -8,6 +8,7 @@ import time
 import pytest
 
 from turnkeep.errors import StoreUnavailable
+from turnkeep.testing.writers import PARTS, batch, record
 from turnkeep_session_sqlite import watch
 
 
@@ -23,7 +24,7 @@ def looking(monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["deleted", "replaced"])
-async def test_a_lost_file_is_neither_read_nor_written(opened, begin, looking, made, path, how):
+async def test_a_lost_file_is_neither_read_nor_written(opened, begin, looking, path, how):
     """Each call, also right after one that failed, is StoreUnavailable; put back, it goes on."""
     moved = path.with_suffix(".moved")
     async with opened() as store:
@@ -34,7 +35,7 @@ async def test_a_lost_file_is_neither_read_nor_written(opened, begin, looking, m
             path.write_bytes(moved.read_bytes())
         for _ in range(2):
             for call in (
-                store.append("s", made.batch("s", 0, 1), expected=head.revision, commit_id=b"1"),
+                store.append("s", batch("s", 0, 1), expected=head.revision, commit_id=b"1"),
                 store.load("s"),
                 store.list(),
                 store.create("t", commit_id=b"2"),
@@ -43,7 +44,7 @@ async def test_a_lost_file_is_neither_read_nor_written(opened, begin, looking, m
                     await call
         moved.replace(path)
         assert (await store.load("s")).head == head
-        await store.append("s", made.batch("s", 0, 1), expected=head.revision, commit_id=b"1")
+        await store.append("s", batch("s", 0, 1), expected=head.revision, commit_id=b"1")
 
 
 async def test_a_first_load_makes_no_new_file(opened, begin, looking, path):
@@ -58,7 +59,7 @@ async def test_a_first_load_makes_no_new_file(opened, begin, looking, path):
 
 @pytest.mark.parametrize("part", ["-wal", "-shm"])
 async def test_a_deleted_log_is_told_and_closing_saves_it(
-    opened, begin, looking, made, path, sound, part
+    opened, begin, looking, path, sound, part
 ):
     """Writes and reads stop before a second log can come up; what was kept is there after closing."""
     lost = path.with_name(path.name + part)
@@ -66,17 +67,15 @@ async def test_a_deleted_log_is_told_and_closing_saves_it(
         head = await begin(store)
         for number in range(1, 11):
             head = await store.append(
-                "s", made.batch("s", 0, number), expected=head.revision, commit_id=b"%d" % number
+                "s", batch("s", 0, number), expected=head.revision, commit_id=b"%d" % number
             )
         looking(False)
         lost.unlink()
         # What comes in before the next look is written to the log that has no name any more.
-        head = await store.append(
-            "s", made.batch("s", 0, 11), expected=head.revision, commit_id=b"11"
-        )
+        head = await store.append("s", batch("s", 0, 11), expected=head.revision, commit_id=b"11")
         looking(True)
         for call in (
-            store.append("s", made.batch("s", 0, 12), expected=head.revision, commit_id=b"12"),
+            store.append("s", batch("s", 0, 12), expected=head.revision, commit_id=b"12"),
             store.load("s"),
         ):
             with pytest.raises(StoreUnavailable, match=f"{re.escape(str(lost))}.*close the store"):
@@ -84,9 +83,9 @@ async def test_a_deleted_log_is_told_and_closing_saves_it(
     async with opened() as store:
         found = await store.load("s", after=0)
         assert found.head == head
-        wanted = [made.record("s", 0, n, part) for n in range(1, 12) for part in range(made.PARTS)]
+        wanted = [record("s", 0, n, part) for n in range(1, 12) for part in range(PARTS)]
         assert list(found.records) == wanted
-        await store.append("s", made.batch("s", 0, 12), expected=head.revision, commit_id=b"12")
+        await store.append("s", batch("s", 0, 12), expected=head.revision, commit_id=b"12")
     sound()
 
 
@@ -118,7 +117,7 @@ async def test_a_process_that_forgot_its_locks_notices(
     + [pytest.param(how, 5, marks=pytest.mark.prove) for how in ("cut", "damaged", "deleted")],
 )
 async def test_a_log_damaged_after_a_crash_leaves_an_earlier_state(
-    worker, opened, made, tmp_path, dice, sound, how, rounds
+    worker, opened, tmp_path, dice, sound, how, rounds
 ):
     """SQLite takes the log up to its first fault: appends are missing at the end, none is partial.
 
@@ -133,7 +132,7 @@ async def test_a_log_damaged_after_a_crash_leaves_an_earlier_state(
                 for each in range(1, checkpointed + 1):
                     head = await store.append(
                         name,
-                        made.batch(name, 0, each),
+                        batch(name, 0, each),
                         expected=head.revision,
                         commit_id=b"%d" % each,
                         state=b"%d" % each,
@@ -171,12 +170,12 @@ async def test_a_log_damaged_after_a_crash_leaves_an_earlier_state(
                 assert reached == checkpointed if how == "deleted" else reached >= checkpointed
                 assert found.state == b"%d" % reached
                 assert list(found.records) == [
-                    made.record(name, 0, each, part)
+                    record(name, 0, each, part)
                     for each in range(1, reached + 1)
-                    for part in range(made.PARTS)
+                    for part in range(PARTS)
                 ]
                 await store.append(
-                    name, made.batch(name, 0, 1), expected=found.head.revision, commit_id=b"new"
+                    name, batch(name, 0, 1), expected=found.head.revision, commit_id=b"new"
                 )
         sound(path)
 

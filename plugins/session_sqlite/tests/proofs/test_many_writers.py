@@ -3,9 +3,10 @@
 import asyncio
 import json
 import sqlite3
-from collections import defaultdict
 
 import pytest
+
+from turnkeep.testing.writers import PARTS, check
 
 MOST_PASSED = 1000
 """How many appends of others may come between two of one process: what starving means, without a
@@ -14,7 +15,7 @@ is held up by a slow disk, all others go on trying, up to 2,490 times, and none 
 
 
 @pytest.fixture
-def race(opened, begin, worker, go, finish, made):
+def race(opened, begin, worker, go, finish):
     """Let processes append to sessions; gives their reports and the records of each session."""
 
     def run(processes, sessions, appends, beside=()):
@@ -47,45 +48,22 @@ def race(opened, begin, worker, go, finish, made):
     return run
 
 
-def check(made, reports, kept):
-    """Each acknowledged append is there once, whole, behind what its writer knew; nothing else is."""
-    expected = defaultdict(dict)
-    for report in reports:
-        for session, number, before, seq in report["kept"]:
-            first = seq - made.PARTS + 1
-            assert first == before + 1, "written behind records that the writer had not seen"
-            assert first not in expected[session], "two appends were told the same place"
-            expected[session][first] = (report["writer"], number)
-    for session, loaded in kept.items():
-        places = expected[session]
-        assert sorted(places) == list(range(1, len(loaded.records) + 1, made.PARTS))
-        wanted = [
-            made.record(session, *places[first], part)
-            for first in sorted(places)
-            for part in range(made.PARTS)
-        ]
-        assert list(loaded.records) == wanted
-        assert loaded.head.revision.version == len(places)
-        for report in reports:  # each writer's own order
-            own = [number for writer, number in _in_order(places) if writer == report["writer"]]
-            assert own == sorted(own)
+def places(reports):
+    """What each writer was told."""
+    return {report["writer"]: report["places"] for report in reports}
 
 
-def _in_order(places):
-    return [places[first] for first in sorted(places)]
-
-
-def most_passed(path, made):
+def most_passed(path):
     """How many appends of others came between two of one writer at most, in the order of commits."""
     connection = sqlite3.connect(path)
     found = connection.execute("SELECT data FROM event ORDER BY id").fetchall()
     connection.close()
     last, most = {}, 0
     for place, (data,) in enumerate(found):
-        writer = data.split(maxsplit=2)[1]  # as worker.record makes it
+        writer = data.split(maxsplit=2)[1]  # as `record` makes it
         most = max(most, place - last.get(writer, place))
         last[writer] = place
-    return most // made.PARTS
+    return most // PARTS
 
 
 def worst(reports, figure):
@@ -97,14 +75,14 @@ def worst(reports, figure):
     ("processes", "appends"), [(3, 25), pytest.param(8, 200, marks=pytest.mark.prove)]
 )
 def test_writers_of_one_session_lose_and_double_nothing(
-    race, made, path, sound, report, processes, appends
+    race, path, sound, report, processes, appends
 ):
     """All load, append and repeat after a conflict: each append once, whole, in its own order."""
     reports, kept, _ = race(processes, 1, appends)
-    check(made, reports, kept)
+    check(places(reports), kept)
     sound()
     conflicts, begins = worst(reports, "worst conflicts"), worst(reports, "worst begins")
-    passed = most_passed(path, made)
+    passed = most_passed(path)
     report(
         f"{processes} processes, one session, {appends} appends each: "
         f"worst append {conflicts} conflicts, worst transaction {begins} tries for the lock, "
@@ -115,12 +93,12 @@ def test_writers_of_one_session_lose_and_double_nothing(
 
 
 @pytest.mark.prove
-def test_writers_of_many_sessions_lose_and_double_nothing(race, made, path, sound, report):
+def test_writers_of_many_sessions_lose_and_double_nothing(race, path, sound, report):
     """Eight processes, 200 sessions: the same, and the write lock starves nobody."""
     reports, kept, _ = race(8, 200, 200)
-    check(made, reports, kept)
+    check(places(reports), kept)
     sound()
-    begins, passed = worst(reports, "worst begins"), most_passed(path, made)
+    begins, passed = worst(reports, "worst begins"), most_passed(path)
     report(
         f"8 processes, 200 sessions, 200 appends each: worst {begins} tries for the lock, "
         f"at most {passed} appends of others between two of one"
@@ -129,11 +107,11 @@ def test_writers_of_many_sessions_lose_and_double_nothing(race, made, path, soun
 
 
 @pytest.mark.prove
-def test_readers_go_on_while_four_processes_write_hard(race, made, path, report):
+def test_readers_go_on_while_four_processes_write_hard(race, path, report):
     """Loads of whole sessions meet no lock and no half append while four processes write."""
     reports, kept, (seen,) = race(4, 4, 1000, beside=[("read", {"sessions": 4})])
-    check(made, reports, kept)
-    begins, passed = worst(reports, "worst begins"), most_passed(path, made)
+    check(places(reports), kept)
+    begins, passed = worst(reports, "worst begins"), most_passed(path)
     waits = sum(each["figures"]["waits"] for each in reports)
     report(
         f"4 processes, 4 sessions, 1000 appends each, {seen['loads']} loads beside them: "

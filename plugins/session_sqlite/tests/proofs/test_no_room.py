@@ -11,6 +11,7 @@ import pytest
 
 from turnkeep.errors import StoreUnavailable
 from turnkeep.store import Record
+from turnkeep.testing.writers import PARTS, batch, record
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs a Unix")
 
@@ -79,7 +80,7 @@ def ballast(small):
     return Ballast(small)
 
 
-async def append_until_full(store, head, made):
+async def append_until_full(store, head):
     """Append as long as it goes; gives the last head and the error."""
     name = head.session_id
     for _ in range(2000):
@@ -87,7 +88,7 @@ async def append_until_full(store, head, made):
         try:
             head = await store.append(
                 name,
-                made.batch(name, 0, number),
+                batch(name, 0, number),
                 expected=head.revision,
                 commit_id=b"%d" % number,
             )
@@ -96,29 +97,25 @@ async def append_until_full(store, head, made):
     raise AssertionError("the disk never filled up")
 
 
-def whole(made, name, versions):
+def whole(name, versions):
     """All records that a session has then."""
     return [
-        made.record(name, 0, number, part)
-        for number in range(1, versions + 1)
-        for part in range(made.PARTS)
+        record(name, 0, number, part) for number in range(1, versions + 1) for part in range(PARTS)
     ]
 
 
 @pytest.mark.parametrize("room", [0, 5_000, 200_000])
-async def test_a_full_disk_loses_nothing_and_passes(
-    small, ballast, opened, begin, made, sound, room
-):
+async def test_a_full_disk_loses_nothing_and_passes(small, ballast, opened, begin, sound, room):
     """StoreUnavailable names file, cause and way out; all is kept, and with room it goes on."""
     path = small / "x.db"
     async with opened(path) as store:
         head, other = await begin(store), await begin(store, "other", records=3)
         ballast.leave(room)
-        head, error = await append_until_full(store, head, made)
+        head, error = await append_until_full(store, head)
         assert re.search(rf"{path}.*(free some|disk's space)", str(error))
         found = await store.load("s", after=0)
         assert found.head == head
-        assert list(found.records) == whole(made, "s", head.revision.version)
+        assert list(found.records) == whole("s", head.revision.version)
         large = b"x" * 300_000
         for call in (
             store.create("new", commit_id=b"n", state=large),
@@ -132,32 +129,32 @@ async def test_a_full_disk_loses_nothing_and_passes(
         await begin(store, "new", records=2)
         number = head.revision.version + 1
         head = await store.append(
-            "s", made.batch("s", 0, number), expected=head.revision, commit_id=b"again"
+            "s", batch("s", 0, number), expected=head.revision, commit_id=b"again"
         )
     async with opened(path) as store:
         kept = await store.load("s", after=0)
-        assert list(kept.records) == whole(made, "s", head.revision.version)
+        assert list(kept.records) == whole("s", head.revision.version)
     sound(path)
 
 
-async def test_a_file_closed_on_a_full_disk_opens_again(small, ballast, opened, begin, made, sound):
+async def test_a_file_closed_on_a_full_disk_opens_again(small, ballast, opened, begin, sound):
     """Closed, and opened again, while there is no room: it is told or works; nothing is lost."""
     path = small / "x.db"
     async with opened(path) as store:
         head = await begin(store)
         ballast.leave(100_000)
-        head, _ = await append_until_full(store, head, made)
+        head, _ = await append_until_full(store, head)
     try:
         async with opened(path) as store:
             assert (await store.load("s")).head == head
-            head, _ = await append_until_full(store, head, made)
+            head, _ = await append_until_full(store, head)
     except StoreUnavailable as error:
         assert re.search(rf"{path}.*(free some|disk's space)", str(error))
     ballast.drop()
     async with opened(path) as store:
         kept = await store.load("s", after=0)
         assert kept.head == head
-        assert list(kept.records) == whole(made, "s", head.revision.version)
+        assert list(kept.records) == whole("s", head.revision.version)
     sound(path)
 
 
@@ -185,7 +182,7 @@ async def append_nothing(store):
     "limit", [100_000, *(pytest.param(n, marks=pytest.mark.prove) for n in (45_000, 1_000_000))]
 )
 def test_a_file_that_may_not_grow_loses_nothing_and_passes(
-    worker, finish, opened, path, made, sound, limit
+    worker, finish, opened, path, sound, limit
 ):
     """RLIMIT_FSIZE amid appends: StoreUnavailable each time, and without the limit it goes on."""
     said = json.loads(finish(worker("fill", limit=limit)))
@@ -198,7 +195,7 @@ def test_a_file_that_may_not_grow_loses_nothing_and_passes(
         async with opened() as store:
             return (await store.load("s", after=0)).records
 
-    assert list(asyncio.run(look())) == whole(made, "s", said["version"])
+    assert list(asyncio.run(look())) == whole("s", said["version"])
     sound()
 
 

@@ -1,36 +1,21 @@
 """What a child process of the proofs does: `python worker.py ROLE DATABASE OPTIONS`.
 
-The proofs start it by its path, and import it for `record`, which tells what a record must be.
 OPTIONS is JSON. A role that races says "ready" and waits for a line before it begins.
 """
 
 import asyncio
 import json
 import os
-import random
 import resource
 import sqlite3
 import sys
 from pathlib import Path
 
-from turnkeep.errors import SessionConflict, StoreUnavailable
-from turnkeep.store import Record, new_commit_id
+from turnkeep.errors import StoreUnavailable
+from turnkeep.store import new_commit_id
+from turnkeep.testing.writers import PARTS, batch, session_of, write
 from turnkeep_session_sqlite import files
 from turnkeep_session_sqlite.store import SqliteStore
-
-PARTS = 3
-"""Records in each append, so that half an append can be told from a whole one."""
-
-
-def record(session, writer, number, part):
-    """The bytes of one record: some fill a line, some several pages."""
-    name = f"{session} {writer} {number} {part} "
-    return (name * (1 + (number * 997 * part) % 9000 // len(name))).encode()
-
-
-def batch(session, writer, number):
-    """One append."""
-    return [Record(record(session, writer, number, part)) for part in range(PARTS)]
 
 
 def begin_together():
@@ -61,32 +46,16 @@ async def hammer(path, *, writer, sessions, appends):
     store = await SqliteStore.open(path, busy_timeout=60.0)
     begins = Begins(store)
     begin_together()
-    kept, worst, total = [], 0, 0
+    places, worst, total = [], 0, 0
     for number in range(appends):
-        # Each process begins elsewhere, so that all meet, but not in step.
-        session = f"s{(number + writer * 3) % sessions}"
-        key, conflicts, pause = new_commit_id(), 0, 0.001
-        while True:
-            before = (await store.load(session, limit=1)).head
-            try:
-                head = await store.append(
-                    session,
-                    batch(session, writer, number),
-                    expected=before.revision,
-                    commit_id=key,
-                )
-            except SessionConflict:
-                conflicts += 1
-                await asyncio.sleep(random.uniform(pause / 2, pause))
-                pause = min(1.5 * pause, 0.01)
-            else:
-                break
-        kept.append([session, number, before.seq, head.seq])
+        session = session_of(writer, number, sessions)
+        before, conflicts = await write(store, session, writer, number)
+        places.append([session, number, before + 1])
         worst, total = max(worst, conflicts), total + conflicts
     await store.close()
     figures = {"conflicts": total, "worst conflicts": worst}
     figures |= {"waits": begins.waits, "worst begins": begins.worst}
-    print(json.dumps({"writer": writer, "kept": kept, "figures": figures}))
+    print(json.dumps({"writer": writer, "places": places, "figures": figures}))
 
 
 async def read(path, *, sessions):
