@@ -5,7 +5,7 @@
 # make servers the servers that tests start, from Debian's packages (as root)
 # make check  format, lint, types, layers
 # make bench  benchmarks against a raw floor, with their bounds
-# make peers  other frameworks in benchmarks/peers/.venv, for benchmarks/optimization.py --peers
+# make peers  other frameworks in benchmarks/peers/.venv, for benchmarks with --peers
 # All of them set up what they need in .venv first. PYTHON=python3.12 chooses another interpreter.
 
 PYTHON ?= python3
@@ -84,8 +84,10 @@ clean:
 	@touch $@
 
 # Peers want packages that the constraints do not name, so they have an environment of their own.
-benchmarks/peers/.venv/.ready: benchmarks/peers/requirements.txt core/pyproject.toml | .venv/bin/uv
+benchmarks/peers/.venv/.ready: benchmarks/peers/requirements.txt core/pyproject.toml \
+  $(wildcard plugins/session_*/pyproject.toml) | .venv/bin/uv
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python benchmarks/peers/.venv
 	$(BIN)/uv pip install --quiet --python benchmarks/peers/.venv/bin/python \
-	  -e core -e plugins/tokens_tiktoken -r benchmarks/peers/requirements.txt
+	  -e core -e plugins/tokens_tiktoken -e plugins/session_sqlite -e plugins/session_postgres \
+	  -e plugins/session_redis -r benchmarks/peers/requirements.txt
 	@touch $@

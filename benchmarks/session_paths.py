@@ -1,27 +1,32 @@
-"""The ways from items to disk that `sessions.py` compares, and the files they work on."""
+"""The ways from items to a store that `sessions.py` compares, over any opened store.
+
+`append` is the store alone, with the same bytes that the floor is given; `store` builds and encodes
+the events before it; `turn` is the whole way, items given to an open turn of a keeper.
+"""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from turnkeep.codec import encode_event
 from turnkeep.content import Item, Message, ToolCall, ToolResult
 from turnkeep.events import Checkpoint, Event
 from turnkeep.keeper import Keeper
-from turnkeep.store import Record, new_commit_id
-from turnkeep_session_sqlite.files import CHECKPOINT_PAGES
-from turnkeep_session_sqlite.store import SqliteStore
+from turnkeep.store import Record, SessionStore, new_commit_id
 
-LIVE_TURNS = 50
-READY = 20
+LIVE_TURNS: Final = 50
+READY: Final = 20
 """Turns that stand ready beforehand: encoded for the floor, as items for the others."""
+FILLED: Final = 100
+"""Turns that one append of `fill_store` writes."""
 
 Turn = Callable[[int], Awaitable[None]]
-"""Does the turn of this number, from its items to the disk."""
+"""Does the turn of this number, from its items to the store."""
+Opening = Callable[[], AbstractAsyncContextManager[SessionStore]]
+"""Opens a store."""
 
 
 def items(number: int) -> list[Item]:
@@ -44,7 +49,7 @@ def items(number: int) -> list[Item]:
     ]
 
 
-AUTHORS = ("user", "assistant", "tool", "assistant")
+AUTHORS: Final = ("user", "assistant", "tool", "assistant")
 
 
 def records(of: list[Item]) -> list[bytes]:
@@ -55,107 +60,77 @@ def records(of: list[Item]) -> list[bytes]:
     ]
 
 
+def checkpoint_seq(count: int) -> int:
+    """Give the seq of the checkpoint in a session of so many turns; 0 in a short one."""
+    return 4 * max(count - LIVE_TURNS, 0)
+
+
+class Stock:
+    """Records of sessions that are made in bulk: a hundred turns, again and again."""
+
+    def __init__(self) -> None:
+        self.turns = [records(items(number)) for number in range(FILLED)]
+        self.checkpoint = encode_event(Checkpoint(author="system"))
+
+    def record(self, seq: int, base: int) -> bytes:
+        """Give the record at a place in a session whose checkpoint is at `base`."""
+        if seq == base:
+            return self.checkpoint
+        return self.turns[(seq - 1) // 4 % FILLED][(seq - 1) % 4]
+
+
+async def fill_store(
+    store: SessionStore, sessions: Mapping[str, int], *, checkpoints: bool = True
+) -> None:
+    """Make sessions of so many turns, a hundred an append.
+
+    The version counts appends, so it is lower than one by one; the records are the same.
+    """
+    stock = Stock()
+    for name, count in sessions.items():
+        head = await store.create(name, commit_id=new_commit_id())
+        base = checkpoint_seq(count) if checkpoints else 0
+        for first in range(1, 4 * count + 1, 4 * FILLED):
+            seqs = range(first, min(first + 4 * FILLED, 4 * count + 1))
+            head = await store.append(
+                name,
+                [Record(stock.record(seq, base)) for seq in seqs],
+                expected=head.revision,
+                commit_id=new_commit_id(),
+                base=base if base in seqs else None,
+            )
+
+
 async def fill(path: Path, sessions: dict[str, int]) -> None:
-    """Make a file with sessions of so many turns, by bulk inserts."""
+    """Make a file of SQLite with sessions of so many turns."""
+    from turnkeep_session_sqlite.store import SqliteStore
+
     store = await SqliteStore.open(path)
-    for name in sessions:
-        await store.create(name, commit_id=new_commit_id())
-    await store.close()
-    turns = [records(items(number)) for number in range(100)]
-    checkpoint = encode_event(Checkpoint(author="system"))
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        for name, count in sessions.items():
-            (k,) = connection.execute("SELECT k FROM session WHERE id = ?", (name,)).fetchone()
-            base = max(4 * (count - LIVE_TURNS), 0)
-            connection.executemany(
-                "INSERT INTO event (k, seq, data) VALUES (?, ?, ?)",
-                (
-                    (k, seq, checkpoint if seq == base else turns[seq // 4 % 100][seq % 4])
-                    for seq in range(1, 4 * count + 1)
-                ),
-            )
-            connection.execute(
-                "UPDATE session SET seq = ?, base = ?, version = ? WHERE k = ?",
-                (4 * count, base, count, k),
-            )
-        connection.execute("COMMIT")
+    try:
+        await fill_store(store, sessions)
+    finally:
+        await store.close()
 
 
-class Floor:
-    """Raw sqlite3, committing in the calling thread."""
+class Append:
+    """`SessionStore.append` alone: the records stand ready."""
 
-    name = "floor"
+    name = "append"
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, opening: Opening) -> None:
+        self.opening = opening
+        self.store: SessionStore
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """Hold the file open."""
-        with closing(sqlite3.connect(self.path, isolation_level=None)) as self.connection:
-            self.connection.execute("PRAGMA synchronous = FULL")
-            self.connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        """Hold the store open."""
+        async with self.opening() as self.store:
             yield
 
-    @asynccontextmanager
-    async def session(self, name: str) -> AsyncIterator[Turn]:
-        """Give the way to do turns of a session."""
-        execute = self.connection.execute
-        k, seq, version = execute(
-            "SELECT k, seq, version FROM session WHERE id = ?", (name,)
-        ).fetchone()
-        ready = [records(items(number)) for number in range(READY)]
-
-        async def turn(number: int) -> None:
-            nonlocal seq, version
-            data = ready[number % READY]
-            execute("BEGIN IMMEDIATE")
-            done = execute(
-                "UPDATE session SET version = ?, seq = ?, updated_ms = ?, commit_id = ?"
-                " WHERE k = ? AND version = ?",
-                (version + 1, seq + 4, number, b"0123456789abcdef", k, version),
-            )
-            assert done.rowcount == 1
-            values: list[Any] = []
-            for offset, record in enumerate(data, 1):
-                values += k, seq + offset, record
-            execute(
-                "INSERT INTO event (k, seq, data) VALUES (?,?,?),(?,?,?),(?,?,?),(?,?,?)", values
-            )
-            execute("COMMIT")
-            version += 1
-            seq += 4
-
-        yield turn
-
-    async def load(self, name: str, *, after: int | None) -> int:
-        """Read records; gives how many."""
-        execute = self.connection.execute
-        k, seq, base = execute("SELECT k, seq, base FROM session WHERE id = ?", (name,)).fetchone()
-        first = max(base, 1) if after is None else after + 1
-        return len(
-            execute(
-                "SELECT data FROM event WHERE k = ? AND seq BETWEEN ? AND ? ORDER BY seq",
-                (k, first, seq),
-            ).fetchall()
-        )
-
-
-class Store:
-    """Events built and encoded in the loop's thread, then `SqliteStore.append`."""
-
-    name = "store"
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    @asynccontextmanager
-    async def opened(self) -> AsyncIterator[None]:
-        """Hold the file open."""
-        self.store = await SqliteStore.open(self.path)
-        yield
-        await self.store.close()
+    async def fill(self, sessions: Mapping[str, int]) -> None:
+        """Make sessions of so many turns."""
+        async with self.opening() as store:
+            await fill_store(store, sessions)
 
     @asynccontextmanager
     async def session(self, name: str) -> AsyncIterator[Turn]:
@@ -163,18 +138,26 @@ class Store:
         loaded = await self.store.load(name, limit=1)
         assert loaded is not None
         head = loaded.head
-        ready = [items(number) for number in range(READY)]
+        ready = self.ready()
 
         async def turn(number: int) -> None:
             nonlocal head
             head = await self.store.append(
                 name,
-                [Record(data) for data in records(ready[number % READY])],
+                [Record(data) for data in self.encoded(ready[number % READY])],
                 expected=head.revision,
                 commit_id=new_commit_id(),
             )
 
         yield turn
+
+    def ready(self) -> list[Any]:
+        """Give what stands ready of each turn."""
+        return [records(items(number)) for number in range(READY)]
+
+    def encoded(self, ready: Any) -> list[bytes]:
+        """Give the records of a turn."""
+        return ready  # type: ignore[no-any-return]
 
     async def load(self, name: str, *, after: int | None) -> int:
         """Read records; gives how many."""
@@ -182,14 +165,26 @@ class Store:
         return len(loaded.records)
 
 
-class WholeTurn(Store):
+class Store(Append):
+    """Events built and encoded in the loop's thread, then `SessionStore.append`."""
+
+    name = "store"
+
+    def ready(self) -> list[Any]:
+        return [items(number) for number in range(READY)]
+
+    def encoded(self, ready: Any) -> list[bytes]:
+        return records(ready)
+
+
+class WholeTurn(Append):
     """The whole way: items given to an open turn of a keeper."""
 
     name = "turn"
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:
-        """Hold the file open."""
+        """Hold the store open, and a keeper on it."""
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(super().opened())
             self.keeper = await stack.enter_async_context(Keeper(store=self.store))
@@ -208,4 +203,4 @@ class WholeTurn(Store):
             yield turn
 
 
-PATHS = {each.name: each for each in (Store, WholeTurn)}
+PATHS: Final = {each.name: each for each in (Append, Store, WholeTurn)}
