@@ -7,6 +7,7 @@ of which revision; so a later run completes it, continues it, or knows that some
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
@@ -156,6 +157,12 @@ class _Copy:
             except StoreError:
                 return  # it is a part, and says so: the next run takes it up
 
+    async def _given_up(self, part: Head) -> None:
+        """Remove a part whose source is gone: nobody will complete it."""
+        if not self.dry_run:
+            with contextlib.suppress(SessionConflict):
+                await self.target.delete(self.id, expected=part.revision)
+
     async def _once(self) -> Copied:
         there = await _read(self.target, self.id, BEHIND_ALL)
         mark = None if there is None else _mark_of(there.head)
@@ -163,6 +170,8 @@ class _Copy:
         after = there.head.seq if there is not None and ours else 0
         page = await _read(self.source, self.id, after)
         if page is None:
+            if there is not None and mark is not None and ours and mark.version == _PARTIAL:
+                await self._given_up(there.head)
             return Copied(self.id, "gone")
         head = page.head
         if there is not None and mark is not None and ours:
@@ -220,7 +229,9 @@ class _Copy:
             version = copied.revision.version + 1
             if after < head.seq:
                 partial = _Mark(head.revision.incarnation.hex(), _PARTIAL, version)
-                meta = Meta(turn=_TURN, rest={_MARK: partial._asdict()})
+                # Of a copy that is continued all else stays as it was, should this come to nothing.
+                kept = Meta.of(copied)
+                meta = kept._replace(turn=_TURN, rest={**kept.rest, _MARK: partial._asdict()})
                 copied = await self._append(copied, records, meta=meta.encode(self.id))
                 page = await self._of_this_life(self.source, head, after)
                 continue

@@ -13,6 +13,7 @@ from turnkeep.errors import StoreUnavailable
 from turnkeep.events import Event
 from turnkeep.keeper import Keeper
 from turnkeep.manager import SessionManager
+from turnkeep.meta import Meta
 from turnkeep.store import Record, new_commit_id
 from turnkeep.stores.memory import MemoryStore
 from turnkeep.testing.faults import FaultyStore
@@ -265,6 +266,34 @@ async def test_a_source_that_is_deleted_meanwhile_leaves_no_part(target):
     assert (done.outcome, "was deleted in the source" in done.problem) == ("failed", True)
     assert await target.load("s") is None
     assert (await copy_session(source, target, "s")).outcome == "gone"
+
+
+async def test_a_part_whose_source_is_gone_is_removed(source, target):
+    """Nobody could complete it."""
+    await write(source)
+    with pytest.raises(asyncio.CancelledError):
+        await copy_session(source, FaultyStore(target, [None, "cancel before"]), "s")
+    await source.delete("s")
+    assert (await copy_session(source, target, "s", dry_run=True)).outcome == "gone"
+    assert await target.load("s") is not None
+    assert (await copy_session(source, target, "s")).outcome == "gone"
+    assert await target.load("s") is None
+
+
+async def test_a_copy_that_cannot_be_continued_keeps_what_it_was(source, target):
+    """Its title, its times: only that it is not whole is noted."""
+    from turnkeep.stores.compress import CompressedStore
+
+    await write(source)
+    meta = Meta(header={"title": "Taxes"}, rest={"mine": 1})
+    head = (await source.load("s")).head
+    await source.append("s", [], expected=head.revision, commit_id=b"m", meta=meta.encode("s"))
+    await copy_session(source, target, "s")
+    await write(source, events=20)
+    source._sessions["s"].records[25] = b"\xfftk?"
+    assert (await copy_session(CompressedStore(source), target, "s")).outcome == "failed"
+    found = Meta.of((await target.load("s")).head)
+    assert (found.header, found.rest["mine"], found.turn) == ({"title": "Taxes"}, 1, "copy")
 
 
 async def test_a_damaged_record_is_told_and_leaves_no_part(source, target):

@@ -199,6 +199,49 @@ async def test_a_repeated_delete_spares_what_was_begun_anew():
         await store.inner.handle().delete("s")
 
 
+async def test_a_look_that_failed_deleted_nothing():
+    """What others do to the session meanwhile is not said to be done by this call."""
+    store = retrying()
+    await begun(store)
+
+    async def replaced(handle):
+        await handle.delete("s")
+        await handle.create("s", state=b"new", commit_id=b"new")
+
+    store.inner.plan = [replaced]  # as the session is looked at
+    assert await store.delete("s")
+    assert await store.inner.handle().load("s") is None  # the one that was there then
+
+    async def deleted(handle):
+        await handle.delete("s")
+
+    await begun(store)
+    store.inner.plan = [deleted]
+    assert not await store.delete("s")
+
+
+async def test_a_session_that_exists_after_a_lost_answer_is_unknown():
+    """It may be the one that the lost try began, with somebody's append behind it."""
+    store = retrying()
+
+    async def gone_on(handle):
+        await appended(handle, (await handle.load("s")).head)
+        raise StoreUnavailable("the answer was lost (planned)")
+
+    async def create(*args, **fields):
+        head = await MemoryStore.create(store.inner, *args, **fields)
+        if store.inner.plan:
+            store.inner.plan.clear()
+            await gone_on(store.inner.handle())
+        return head
+
+    store.inner.create, store.inner.plan = create, ["once"]
+    with pytest.raises(StoreUnavailable, match=r"lost, and then: .*exists"):
+        await store.create("s", commit_id=b"ours")
+    with pytest.raises(SessionExists):
+        await store.create("s", commit_id=b"theirs")
+
+
 async def test_a_delete_of_what_is_written_meanwhile_comes_through():
     """Unless a revision was asked for: then it conflicts, as ever."""
     store = retrying()

@@ -40,17 +40,17 @@ async def test_a_power_that_the_store_lacks_is_refused_in_a_sentence():
 
 
 async def test_a_power_of_the_stores_own_is_passed_on():
-    """Where it is declared: what it takes and gives is between the store and who uses it."""
+    """Where it is declared; elsewhere it is refused in a sentence."""
 
     class Searching(Plain):
         capabilities = frozenset({Capability.SEARCH})
 
-        async def search(self, query):
-            return [query]
+        async def search(self, query, **fields):
+            return [query, fields["limit"]]
 
-    assert await StoreWrapper(StoreWrapper(Searching())).search("x") == ["x"]
-    for name in ("search", "stats", "anything"):
-        assert not hasattr(StoreWrapper(Plain()), name)
+    assert await StoreWrapper(StoreWrapper(Searching())).search("x", limit=3) == ["x", 3]
+    with pytest.raises(StoreError, match="no 'search'"):
+        await StoreWrapper(Plain()).search("x")
 
 
 async def test_close_waits_for_calls_that_have_not_reached_the_store():

@@ -100,6 +100,9 @@ def test_no_key_is_shown(tmp_path, monkeypatch, capsys):
         assert "wrapped in encrypt" in shown
         assert KEY not in shown
         assert OTHER not in shown
+    with pytest.raises(ValueError) as caught:
+        EncryptOptions(keys={"a": OTHER[:40]})
+    assert OTHER[:40] not in str(caught.value)
     options = EncryptOptions(keys={"a": KEY})
     assert KEY not in repr(options) + repr(Keyring.of(options, tmp_path)) + str(options)
 

@@ -1,5 +1,7 @@
 """What a seal holds, what breaks it, and which key it wants."""
 
+import copy
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -231,6 +233,20 @@ async def test_no_append_gets_a_wrong_seq():
             await appended(encrypted(inner), head._replace(revision=other), b"x")
         assert caught.value.head == head
     assert (await encrypted(inner).load("s", after=0)).records == [b"1", b"2"]
+
+
+async def test_a_server_that_lost_what_it_had_acknowledged_is_noticed():
+    """As after a failover: an append sealed for a place that is another now is no silent loss."""
+    inner = MemoryStore()
+    ours = encrypted(inner)
+    head = await begun(ours, b"1")
+    before = copy.deepcopy(inner._sessions)
+    head = await appended(ours, head, b"2", b"3")
+    inner._sessions = before  # lost
+    theirs = encrypted(inner)
+    await appended(theirs, (await theirs.load("s")).head, b"other")
+    with pytest.raises(CorruptSession, match="has lost appends that had returned"):
+        await appended(ours, head, b"4")
 
 
 async def test_an_erased_record_is_sealed_anew():

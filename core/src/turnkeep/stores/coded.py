@@ -18,6 +18,7 @@ from turnkeep.store import (
     KEEP,
     Capability,
     Head,
+    Hits,
     Keep,
     Loaded,
     NotModified,
@@ -37,6 +38,12 @@ IN_THREAD: Final = 256 * 1024
 """Bytes from which a call's coding runs in a thread, so that it does not hold the loop."""
 REMEMBERED: Final = 10_000
 """Sessions of which the last seq is known without asking."""
+
+
+_LOST: Final = (
+    "the server has lost appends that had returned, as a failover may do, and this one was sealed "
+    "for a place that is another now; erase it, and go on from what is there"
+)
 
 
 class Place(NamedTuple):
@@ -152,7 +159,9 @@ class CodedStore(StoreWrapper, ABC):
         check_id(session_id)
         given = [record._replace(data=bytes(record.data)) for record in records]
         async with self._calls.call():
-            last = await self._last_seq(session_id, expected) if given and self.bound else 0
+            last, certain = 0, False
+            if given and self.bound:
+                last, certain = await self._last_seq(session_id, expected)
             sizes = sum(len(record.data) for record in given) + len(meta or b"") + len(state or b"")
 
             def work() -> tuple[list[Record], bytes | None, bytes | None]:
@@ -180,6 +189,8 @@ class CodedStore(StoreWrapper, ABC):
                 )
             except SessionConflict as error:
                 raise self._conflict(error) from None
+            if certain and head.seq != last + len(given):
+                raise CorruptSession(session_id, head.seq, _LOST)
             return self._shown(head)
 
     async def fork(
@@ -270,6 +281,13 @@ class CodedStore(StoreWrapper, ABC):
             page = await self.inner.list(user_id=user_id, limit=limit, cursor=cursor)
             return page._replace(heads=[self._shown(head) for head in page.heads])
 
+    async def search(
+        self, query: str, *, user_id: str | None = None, limit: int = 20, cursor: str | None = None
+    ) -> Hits:
+        """Find records by what the store inside was told of them; see `SearchingStore.search`."""
+        async with self._calls.call():
+            return await super().search(query, user_id=user_id, limit=limit, cursor=cursor)
+
     async def close(self) -> None:
         """Wait for the calls that run, then close the store inside."""
         await self._calls.ended()
@@ -314,22 +332,22 @@ class CodedStore(StoreWrapper, ABC):
         head = None if error.head is None else self._shown(error.head)
         return type(error)(error.session_id, head, str(error))
 
-    async def _last_seq(self, session_id: str, expected: Revision) -> int:
-        """Give the last seq at the revision that an append expects.
+    async def _last_seq(self, session_id: str, expected: Revision) -> tuple[int, bool]:
+        """Give the last seq at the revision that an append expects, and whether that is certain.
 
         Where the session is at another one, the append is refused inside or was done before, and
         any number will do. Raises SessionConflict for a revision that may still come.
         """
         seen = self._last.get(session_id)
         if seen is not None and seen[0] == expected:
-            return seen[1]
+            return seen[1], True
         found = await self.inner.load(session_id, after=BEHIND_ALL, limit=1, known=expected)
         if found is None:
-            return 0
+            return 0, False
         now = found.head.revision
         if now.incarnation == expected.incarnation and now.version < expected.version:
             raise SessionConflict(session_id, self._shown(found.head))
-        return found.head.seq
+        return found.head.seq, isinstance(found, NotModified)
 
     async def _coded(self, size: int, work: Callable[[], T]) -> T:
         """Run a piece of coding: here, or in a thread where it would hold the loop."""

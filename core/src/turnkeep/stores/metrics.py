@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from turnkeep.store import (
     KEEP,
     Head,
+    Hits,
     Keep,
     Loaded,
     NotModified,
@@ -234,6 +235,13 @@ class MeasuredStore(StoreWrapper):
             page = await self.inner.list(user_id=user_id, limit=limit, cursor=cursor)
             call.gave(page.heads)
             return page
+
+    async def search(
+        self, query: str, *, user_id: str | None = None, limit: int = 20, cursor: str | None = None
+    ) -> Hits:
+        """Find records; see `SearchingStore.search`."""
+        with self._measured("search"):
+            return await super().search(query, user_id=user_id, limit=limit, cursor=cursor)
 
     async def purge(self, *, limit: int = 1000) -> int:
         """Remove expired sessions; see `SessionStore.purge`."""

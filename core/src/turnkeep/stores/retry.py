@@ -16,10 +16,11 @@ from typing import Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from turnkeep.errors import SessionConflict, StoreClosed, StoreUnavailable
+from turnkeep.errors import SessionConflict, SessionExists, StoreClosed, StoreUnavailable
 from turnkeep.store import (
     KEEP,
     Head,
+    Hits,
     Keep,
     Loaded,
     NotModified,
@@ -71,9 +72,13 @@ class _Tries:
         self.unknown: StoreUnavailable | None = None
         """The error of a try whose outcome is unknown."""
 
-    async def again(self, error: StoreUnavailable) -> None:
-        """Wait for the next try. Raises the error where there is none."""
-        self.unknown = error
+    async def again(self, error: StoreUnavailable, *, lost: bool = True) -> None:
+        """Wait for the next try. Raises the error where there is none.
+
+        `lost`: the call that failed may have been done.
+        """
+        if lost:
+            self.unknown = error
         self._done += 1
         options, loop = self._options, asyncio.get_running_loop()
         # Full jitter: those whom one outage has stopped do not come back together.
@@ -227,16 +232,17 @@ class RetryingStore(StoreWrapper):
             tries = _Tries(self._options, self._calls, "delete")
             aim, life = expected, b""
             while True:
+                sent = False
                 try:
                     if aim is None:
                         found = await self.inner.load(session_id, after=BEHIND_ALL, limit=1)
                         if found is None:
-                            return False
+                            return bool(tries.unknown)
                         aim = found.head.revision
-                    life = aim.incarnation
+                    life, sent = aim.incarnation, True
                     return await self.inner.delete(session_id, expected=aim) or bool(tries.unknown)
                 except StoreUnavailable as error:
-                    await tries.again(error)
+                    await tries.again(error, lost=sent)
                 except StoreClosed:
                     raise tries.unknown or StoreClosed(self.name) from None
                 except SessionConflict as error:
@@ -253,6 +259,15 @@ class RetryingStore(StoreWrapper):
         """Page through sessions; see `SessionStore.list`."""
         return await self._repeated(
             "list", lambda: self.inner.list(user_id=user_id, limit=limit, cursor=cursor)
+        )
+
+    async def search(
+        self, query: str, *, user_id: str | None = None, limit: int = 20, cursor: str | None = None
+    ) -> Hits:
+        """Find records; see `SearchingStore.search`."""
+        passed = super().search
+        return await self._repeated(
+            "search", lambda: passed(query, user_id=user_id, limit=limit, cursor=cursor)
         )
 
     async def purge(self, *, limit: int = 1000) -> int:
@@ -275,7 +290,7 @@ class RetryingStore(StoreWrapper):
                     return await call()
                 except StoreUnavailable as error:
                     await tries.again(error)
-                except (SessionConflict, StoreClosed) as error:
+                except (SessionConflict, SessionExists, StoreClosed) as error:
                     if tries.unknown is None:
                         raise
                     raise StoreUnavailable(

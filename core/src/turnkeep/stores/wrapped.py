@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from turnkeep.errors import StoreClosed, StoreError
 from turnkeep.store import (
@@ -19,12 +19,14 @@ from turnkeep.store import (
     ErasingStore,
     ForkingStore,
     Head,
+    Hits,
     Keep,
     Loaded,
     NotModified,
     Page,
     Record,
     Revision,
+    SearchingStore,
     SessionStore,
     Ttl,
 )
@@ -53,12 +55,6 @@ class StoreWrapper:
     def durability(self) -> Durability:
         """What an append that has returned survives: what it survives inside."""
         return self.inner.durability
-
-    def __getattr__(self, name: str) -> Any:
-        # Powers that are declared and have no protocol here: the store's own method, as it is.
-        if name in {Capability.SEARCH, Capability.STATS} and name in self.capabilities:
-            return getattr(self.inner, name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     async def create(
         self,
@@ -170,6 +166,15 @@ class StoreWrapper:
     ) -> Page:
         """Page through sessions; see `SessionStore.list`."""
         return await self.inner.list(user_id=user_id, limit=limit, cursor=cursor)
+
+    async def search(
+        self, query: str, *, user_id: str | None = None, limit: int = 20, cursor: str | None = None
+    ) -> Hits:
+        """Find records, where the store inside can; see `SearchingStore.search`."""
+        self._needs(Capability.SEARCH)
+        return await cast("SearchingStore", self.inner).search(
+            query, user_id=user_id, limit=limit, cursor=cursor
+        )
 
     async def purge(self, *, limit: int = 1000) -> int:
         """Remove expired sessions; see `SessionStore.purge`."""

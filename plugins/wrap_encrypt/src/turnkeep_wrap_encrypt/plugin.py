@@ -33,7 +33,7 @@ WANTED: Final = (
 class KeyFile(BaseModel):
     """A file that holds a key and nothing else."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     file: Path = Field(description="relative to the folder of this configuration")
 
@@ -67,7 +67,7 @@ KeySource: TypeAlias = Annotated[SecretStr | KeyFile, BeforeValidator(_source)]
 class EncryptOptions(BaseModel):
     """The table `[session.encrypt]`. No key is shown in any message."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     keys: dict[str, KeySource] = Field(
         min_length=1,
