@@ -109,6 +109,7 @@ async def test_a_turn_in_another_process_is_respected(config):
         assert await texts(keep) == ["held", "done", "mine"]
 
 
+@pytest.mark.prove
 @pytest.mark.parametrize("clock", [AHEAD, BEHIND])
 @pytest.mark.parametrize("config", STORES_WITH_A_CLOCK, indirect=True)
 async def test_a_turn_is_respected_whatever_its_clock_says(config, clock):
@@ -121,6 +122,7 @@ async def test_a_turn_is_respected_whatever_its_clock_says(config, clock):
                     await turn.add(user("mine"))
 
 
+@pytest.mark.prove
 @pytest.mark.parametrize("clock", [AHEAD, BEHIND])
 @pytest.mark.parametrize("config", STORES_WITH_A_CLOCK, indirect=True)
 async def test_who_is_silent_is_taken_over_whatever_its_clock_says(config, clock):
@@ -135,8 +137,13 @@ async def test_who_is_silent_is_taken_over_whatever_its_clock_says(config, clock
 
 @pytest.mark.parametrize(
     ("config", "clock"),
-    [("sqlite", None), ("sqlite", BEHIND)]
-    + [(store, clock) for store in STORES_WITH_A_CLOCK for clock in (None, AHEAD, BEHIND)],
+    [(store, None) for store in ("sqlite", *STORES_WITH_A_CLOCK)]
+    + [pytest.param("sqlite", BEHIND, marks=pytest.mark.prove)]
+    + [
+        pytest.param(store, clock, marks=pytest.mark.prove)
+        for store in STORES_WITH_A_CLOCK
+        for clock in (AHEAD, BEHIND)
+    ],
     indirect=["config"],
 )
 async def test_a_frozen_process_that_wakes_up_writes_nothing(config, clock):

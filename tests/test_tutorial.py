@@ -14,7 +14,13 @@ TUTORIALS = {"writing-a-store": "session_jsonl", "writing-an-optimizer": "contex
 FENCE = re.compile(r"^```(\w+) (file=\S+|run|output)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.fixture(scope="module", params=TUTORIALS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        name if name == "writing-a-store" else pytest.param(name, marks=pytest.mark.prove)
+        for name in TUTORIALS
+    ],
+)
 def page(request):
     return request.param
 

@@ -159,6 +159,7 @@ def every(zygote, tmp_path_factory):
     return found
 
 
+@pytest.mark.prove
 def test_some_points(zygote, every, tmp_path):
     """Killed at some points, a run goes on."""
     for number, where in enumerate(every[4::20]):

@@ -10,7 +10,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 from broken_optimizers import BROKEN  # noqa: E402  # a folder put on the path above
 
-QUICK = ("Sound", "MakesOrphans")
+QUICK = ("MakesOrphans",)
 """Looked at in `make test`; the others are for `make prove`."""
 
 
