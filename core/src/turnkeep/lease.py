@@ -309,7 +309,8 @@ class Lease:
             except (SessionConflict, SessionExists, SessionNotFound) as error:
                 head = error.head if isinstance(error, SessionConflict) else None
                 conflict = SessionConflict(self._session_id, head)
-                tries -= not waits
+                # One that is gone at once may be gone again, without anybody's progress.
+                tries -= not waits or isinstance(error, SessionNotFound)
                 await asyncio.sleep(jittered(0.01) if restarts else 0)
             else:
                 return events

@@ -130,6 +130,22 @@ async def test_who_waits_is_never_told_of_a_conflict():
         assert await texts(keep) == ["Hi"]
 
 
+async def test_a_session_that_is_gone_at_once_is_not_begun_for_ever():
+    """As with a ttl shorter than a write takes: who waits is told, too."""
+
+    class Gone(FaultyStore):
+        async def append(self, session_id, records, **fields):
+            await self._store.delete(session_id)
+            return await super().append(session_id, records, **fields)
+
+    async with (
+        Keeper(store=Gone(MemoryStore())) as keep,
+        keep.turn("s", on_conflict="wait") as turn,
+    ):
+        with pytest.raises(SessionConflict):
+            await turn.add(user())
+
+
 async def test_a_silent_turn_is_taken_over_and_its_holder_fenced():
     """After the timeout another turn goes on; what the old holder adds is refused."""
     clock = Clock()
