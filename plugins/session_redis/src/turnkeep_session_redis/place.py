@@ -57,13 +57,25 @@ class Place(NamedTuple):
         return str(self)
 
 
+_ENCODE: Final = (
+    "the url cannot be read: percent-encode what user and password hold beside ASCII letters and "
+    "digits, as %2F for /"
+)
+
+
 def parse_place(url: str) -> Place:
     """Take a url apart. Raises ValueError with a sentence that repeats nothing of the url."""
     scheme, found, _ = url.partition("://")
     if not found or scheme not in _SCHEMES:
         raise ValueError(f"the url must begin with one of {', '.join(_SCHEMES)}, each with ://")
     kind, tls = _SCHEMES[scheme]
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        url.encode()
+    except ValueError:  # its own sentence repeats what it cannot read
+        raise ValueError(_ENCODE) from None
+    if "@" in parts.path:
+        raise ValueError(_ENCODE)
     if parts.query or parts.fragment:
         raise ValueError("the url may have no ? or #: say it by options, percent-encode passwords")
     login, _, hosts = parts.netloc.rpartition("@")
