@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import math
+import struct
 from datetime import UTC, datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from turnkeep.errors import CorruptSession
-from turnkeep.store import Head, Revision, Ttl, check_ttl
-from turnkeep_session_redis.scripts import RENOTE_LASTING, RENOTE_LEAST
+from turnkeep.store import KEEP, Head, Keep, Revision, Ttl, check_ttl
+from turnkeep_session_redis.scripts import HEAD_FORM, HEAD_SIZE, RENOTE_LASTING, RENOTE_LEAST
 
 FORM: Final = b"="
 """The first byte of each stored record: its bytes as they are. Others are for later forms."""
 
+MOST: Final = 2**50
+"""A larger number is as good as none, and Lua's numbers would not hold it."""
+
+Records: TypeAlias = list[bytes]
+
+_HEAD: Final = struct.Struct(">x8s7Q8x")
+_SAID: Final = struct.Struct(">2x8s8QQH")
+_NUMBER: Final = struct.Struct(">Q")
+_CHANGES: Final = struct.Struct(">????QQI")
+"""What a write changes beside records: whether meta, state, base and ttl, the latter two, and how
+many records it overwrites."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -55,25 +67,79 @@ class Line(NamedTuple):
         return self.expires or self.updated + RENOTE_LASTING
 
 
-def parse_line(text: bytes, session_id: str) -> Line:
+class Said(NamedTuple):
+    """What a script says of a session beside its status."""
+
+    line: Line
+    user: bytes
+    meta: bytes
+    now: int
+
+    def head(self, session_id: str) -> Head:
+        """Give what the contract calls the head."""
+        return self.line.head(session_id, self.user, self.meta)
+
+
+def parse_said(text: bytes) -> Said:
+    """Read what a script says of a head that it has found to be one."""
+    *line, _noted, now, size = _SAID.unpack_from(text)
+    meta = _SAID.size + size
+    return Said(Line(*line), text[_SAID.size : meta], text[meta:], now)
+
+
+def parse_line(head: bytes, session_id: str) -> Line:
     """Read a stored head. Raises CorruptSession."""
-    parts = text.split(b" ")
-    try:
-        form, incarnation, version, seq, base, created, updated, expires, ttl, _, _ = parts
-        if form == b"1":
-            return Line(
-                bytes.fromhex(incarnation.decode()),
-                int(version),
-                int(seq),
-                int(base),
-                int(created),
-                int(updated),
-                int(expires),
-                int(ttl),
+    if len(head) < HEAD_SIZE or head[:1] != HEAD_FORM:
+        raise CorruptSession(session_id, 0, "its head is none of this version of turnkeep")
+    return Line(*_HEAD.unpack_from(head))
+
+
+def point(revision: Revision | None) -> bytes:
+    """Write a revision as it stands in a head; nothing of none is equal to any."""
+    if revision is None:
+        return b""
+    incarnation, version = revision
+    return incarnation + _NUMBER.pack(version if 0 <= version < MOST else MOST)
+
+
+def changes(
+    expected: Revision,
+    commit_id: bytes,
+    meta: bytes | None,
+    state: bytes | None,
+    base: int | None,
+    *,
+    ttl: Ttl | Keep = KEEP,
+    replaced: int = 0,
+) -> list[Any]:
+    """Give the arguments of a write that stand before its records."""
+    milliseconds = None if isinstance(ttl, Keep) else ttl_ms(ttl)
+    given = _CHANGES.pack(
+        *(meta is not None, state is not None, base is not None, milliseconds is not None),
+        *(_within(base or 0), milliseconds or 0, replaced),
+    )
+    arguments: list[Any] = [point(expected), commit_id, given]
+    if meta is not None:
+        arguments.append(meta)
+    if state is not None:
+        arguments.append(state)
+    return arguments
+
+
+def _within(base: int) -> int:
+    """Give a base, or for one that is none a number that is none either."""
+    return base if 0 <= base <= MOST else MOST
+
+
+def unpacked(session_id: str, first: int, found: Records) -> Records:
+    """Take the form from records, in place: a copy beside them takes longer than all of this."""
+    for at, each in enumerate(found):
+        if not each.startswith(FORM):
+            raise CorruptSession(
+                session_id, first + at, "its bytes are none that this version has written"
             )
-    except ValueError:
-        pass
-    raise CorruptSession(session_id, 0, "its head is none of this version of turnkeep")
+        found[at] = each[1:]
+    return found
 
 
 def moment(milliseconds: int) -> datetime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from redis.exceptions import RedisError
 
@@ -13,7 +13,6 @@ from turnkeep.store import Durability
 from turnkeep_session_redis.faults import explain, is_passing, reason
 from turnkeep_session_redis.keys import FORMAT, Keys
 from turnkeep_session_redis.link import Link
-from turnkeep_session_redis.nodes import ask
 from turnkeep_session_redis.place import Address
 
 OLDEST: Final = (6, 2)
@@ -25,7 +24,7 @@ _logger = logging.getLogger("turnkeep.session_redis")
 async def is_cluster(link: Link, address: Address) -> bool:
     """Tell whether a server is a node of a Cluster, and refuse one that is too old."""
     try:
-        said: dict[str, Any] = (await link.call(b"", ("INFO", "server"))).value
+        text: bytes = (await link.call(b"", ("INFO", "server"))).value
     except StoreError as error:
         if not isinstance(error.__cause__, RedisError) or is_passing(error.__cause__):
             raise
@@ -33,7 +32,9 @@ async def is_cluster(link: Link, address: Address) -> bool:
             raise
         _logger.info("%s does not say its version (INFO is not allowed)", address)
         return False
-    version = str(said.get("redis_version", ""))
+    lines = (line.partition(":") for line in text.decode(errors="replace").splitlines())
+    said = {name: value for name, _, value in lines}
+    version = said.get("redis_version", "")
     if (numbers := _numbers(version)) and numbers < OLDEST:
         raise StoreError(
             f"{link.topology.place} is version {version}; this store needs Redis 6.2 or newer, or "
@@ -108,7 +109,7 @@ async def _of_one(link: Link, address: Address) -> Durability:
 
 
 async def _setting(link: Link, address: Address, name: str) -> str:
-    found: Sequence[bytes] = await ask(link.nodes[address], "CONFIG", "GET", name)
+    found: Sequence[bytes] = await link.nodes[address].ask("CONFIG", "GET", name)
     return found[1].decode() if found else ""
 
 

@@ -21,7 +21,8 @@ from turnkeep.errors import CorruptSession
 from turnkeep.store import Head
 from turnkeep_session_redis.heads import Line, parse_line
 from turnkeep_session_redis.keys import SHARDS, Keys, Member, parse_member
-from turnkeep_session_redis.link import Command, Link
+from turnkeep_session_redis.link import Link
+from turnkeep_session_redis.node import Command
 from turnkeep_session_redis.scripts import NOTE, RENOTE_LASTING, Script
 
 PATIENCE: Final = 2.0

@@ -11,9 +11,8 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
-from redis.asyncio import Redis
 from redis.exceptions import AskError, MovedError, NoScriptError, ResponseError
 
 from turnkeep.errors import StoreUnavailable
@@ -24,7 +23,8 @@ from turnkeep_session_redis.faults import (
     is_moved_on,
     is_passing,
 )
-from turnkeep_session_redis.nodes import Nodes, Reply, ask, ask_all, redirected
+from turnkeep_session_redis.node import Command, Node, Reply
+from turnkeep_session_redis.nodes import Nodes, redirected
 from turnkeep_session_redis.place import Address
 from turnkeep_session_redis.scripts import WRITTEN, Script
 from turnkeep_session_redis.topology import Topology
@@ -33,8 +33,6 @@ FIRST_PAUSE: Final = 0.02
 LONGEST_PAUSE: Final = 0.5
 REDIRECTIONS: Final = 8
 """So often in a row a call follows where it is sent to, before it pauses."""
-
-Command: TypeAlias = tuple[Any, ...]
 
 
 class Answer(NamedTuple):
@@ -185,7 +183,7 @@ class Link:
         *,
         asking: bool,
     ) -> Reply:
-        client = self.nodes[address]
+        node = self.nodes[address]
         if self._gate.locked():
             await self._turn(deadline)
         else:
@@ -193,24 +191,22 @@ class Link:
         try:
             if not asking and not replicas:
                 try:
-                    return await ask(client, *command)
+                    return await node.ask(*command)
                 except NoScriptError:
                     if script is None:
                         raise
-                    return await ask(client, "EVAL", script.text, *command[2:])
+                    return await node.ask("EVAL", script.text, *command[2:])
             try:
-                return await self._on_one(client, command, replicas, asking=asking)
+                return await self._on_one(node, command, replicas, asking=asking)
             except NoScriptError:
                 if script is None:
                     raise
                 command = ("EVAL", script.text, *command[2:])
-                return await self._on_one(client, command, replicas, asking=asking)
+                return await self._on_one(node, command, replicas, asking=asking)
         finally:
             self._gate.release()
 
-    async def _on_one(
-        self, client: Redis, command: Command, replicas: int, *, asking: bool
-    ) -> Reply:
+    async def _on_one(self, node: Node, command: Command, replicas: int, *, asking: bool) -> Reply:
         """Send a command with what belongs before and behind it on the same connection."""
         commands: list[Command] = [command]
         if asking:
@@ -219,11 +215,11 @@ class Link:
             # Well below the connection's own limit, so that an answer comes: the server looks at
             # its clock ten times a second.
             commands.append(("WAIT", replicas, max(int(self._timeout * 500), 1)))
-        answers = await ask_all(client, commands)
+        answers = await node.ask_all(commands)
         value = answers[int(asking)]
         if isinstance(value, Exception):
             raise value
-        if replicas and value[0] in WRITTEN:
+        if replicas and value[:1] in WRITTEN:
             have = answers[-1]
             if isinstance(have, Exception):
                 raise have
@@ -234,7 +230,7 @@ class Link:
     async def _together(self, address: Address, commands: list[Command]) -> list[Reply]:
         await self._gate.acquire()
         try:
-            return await ask_all(self.nodes[address], commands)
+            return await self.nodes[address].ask_all(commands)
         finally:
             self._gate.release()
 

@@ -1,34 +1,22 @@
-"""Clients of single servers: made when they are needed, one for each address, closed together."""
+"""The servers: each made when it is needed, one for each address, closed together."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, cast
 
-from redis.asyncio import (
-    Connection,
-    ConnectionPool,
-    Redis,
-    SSLConnection,
-    UnixDomainSocketConnection,
-)
+from redis.asyncio import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import (
-    SentinelConnectionPool,
-    SentinelManagedConnection,
-    SentinelManagedSSLConnection,
-)
 from redis.backoff import NoBackoff
 from redis.exceptions import AskError, MovedError
 
-from turnkeep_session_redis.place import Address
-
-Reply: TypeAlias = Any
-"""What a server answers; it is looked at where the command is known."""
+from turnkeep_session_redis.node import Node, Wire
+from turnkeep_session_redis.place import PORT, Address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,42 +46,33 @@ class Discovers(Protocol):
 
 
 class Nodes:
-    """Clients by address. They retry nothing by themselves: `link` does, for all alike."""
+    """Servers by address. They retry nothing by themselves: `link` does, for all alike."""
 
     def __init__(self, login: Login) -> None:
         self._login = login
-        self._clients: dict[Address, Redis] = {}
+        self._nodes: dict[Address, Node] = {}
 
-    def __getitem__(self, address: Address) -> Redis:
-        if (found := self._clients.get(address)) is None:
-            found = self._clients[address] = client_of(address, self._login)
+    def __getitem__(self, address: Address) -> Node:
+        if (found := self._nodes.get(address)) is None:
+            found = self._nodes[address] = Node(_making(address, self._login), self._login.timeout)
         return found
 
     def follow(self, service: Address, sentinels: Discovers) -> None:
         """Let an address stand for the primary that sentinels name."""
-        kind = SentinelManagedSSLConnection if self._login.tls else SentinelManagedConnection
-        pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]  # redis-py has no types there
-            service.host,
-            sentinels,
-            connection_class=kind,
-            max_connections=self._login.connections,
-            **_settings(self._login),
+        self._nodes[service] = Node(
+            _making(Address(service.host, PORT), self._login),
+            self._login.timeout,
+            partial(sentinels.discover_master, service.host),
         )
-        self._clients[service] = Redis.from_pool(pool)
-
-    async def drop_idle(self, address: Address) -> None:
-        """Close what is not in use, so that the next call connects anew, by a fresh look-up."""
-        with suppress(Exception):
-            await self[address].connection_pool.disconnect(inuse_connections=False)
 
     async def close(self) -> None:
         """Close every connection."""
-        clients, self._clients = list(self._clients.values()), {}
-        await asyncio.gather(*(client.aclose() for client in clients), return_exceptions=True)
+        nodes, self._nodes = list(self._nodes.values()), {}
+        await asyncio.gather(*(node.close() for node in nodes))
 
 
-def client_of(address: Address, login: Login) -> Redis:
-    """Make a client; nothing is connected yet."""
+def _making(address: Address, login: Login) -> Callable[[], Wire]:
+    """Give what makes a connection; nothing is connected yet."""
     settings = _settings(login)
     kind: type[Any] = SSLConnection if login.tls else Connection
     if address.port:
@@ -102,8 +81,7 @@ def client_of(address: Address, login: Login) -> Redis:
         kind = UnixDomainSocketConnection
         settings["path"] = address.host
         del settings["socket_keepalive"]
-    pool = ConnectionPool(connection_class=kind, max_connections=login.connections, **settings)
-    return Redis.from_pool(pool)
+    return lambda: cast("Wire", kind(**settings))
 
 
 def _settings(login: Login) -> dict[str, Any]:
@@ -111,7 +89,7 @@ def _settings(login: Login) -> dict[str, Any]:
         "db": login.database,
         "username": login.username,
         "password": login.password,
-        "socket_timeout": login.timeout,
+        "socket_timeout": None,  # `node` has one around all of an exchange
         "socket_connect_timeout": login.timeout,
         "socket_keepalive": True,
         "protocol": 2,  # no handshake, and nothing that a server sends unasked
@@ -130,19 +108,6 @@ def _settings(login: Login) -> dict[str, Any]:
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path.expanduser())
-
-
-async def ask(client: Redis, *command: Any) -> Reply:
-    """Send one command."""
-    return await cast("Any", client).execute_command(*command)
-
-
-async def ask_all(client: Redis, commands: list[tuple[Any, ...]]) -> list[Reply]:
-    """Send commands over one connection in one go; errors of the server stand among the answers."""
-    pipeline: Any = client.pipeline(transaction=False)
-    for command in commands:
-        pipeline.execute_command(*command)
-    return cast("list[Reply]", await pipeline.execute(raise_on_error=False))
 
 
 def redirected(error: MovedError | AskError, asked: Address) -> Address:

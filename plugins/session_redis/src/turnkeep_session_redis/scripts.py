@@ -4,6 +4,12 @@ A session is one list: its head, its user, its meta, its state, then its records
 that key only, reads the server's own clock, checks before it writes, and answers with a status and
 what the head is then. Nothing of a script that has begun to write can fail: the server refuses for
 want of memory, or as a replica, at the first write or not at all.
+
+A head is binary, so that Lua and Python read and write all its numbers in one call: a byte that
+names its form, the incarnation, eight integers of eight bytes (version, seq, base, created,
+updated, expires, ttl, noted; times and ttl in ms), and the commit id. What a script says of it is
+one string, for a client pays for each element of a list: a status, the head without its commit id,
+the clock, the user with its length before it, and the meta.
 """
 
 from __future__ import annotations
@@ -13,13 +19,32 @@ from typing import Final
 
 FIXED: Final = 4
 """Elements of the list before the first record."""
+HEAD_FORM: Final = b"h"
+"""The first byte of a head."""
+HEAD_SIZE: Final = 73
+"""Bytes of a head before its commit id."""
 RENOTE_LEAST: Final = 3_600_000
 RENOTE_LASTING: Final = 7 * 86_400_000
 """Milliseconds after which an append also notes its session in the indexes again: a quarter of its
 ttl, at least the first of these, the second where it has none. So what an index lost comes back,
 and an index that expires does not before its sessions."""
 
-WRITTEN: Final = frozenset({b"ok", b"note", b"done"})
+OK: Final = b"k"
+OK_NOTE: Final = b"K"
+"""Written, and the session is to be noted in the indexes again."""
+DONE: Final = b"r"
+"""Repeated: it was written before, by the same commit id."""
+NONE: Final = b"n"
+DAMAGED: Final = b"d"
+EXISTS: Final = b"e"
+CONFLICT: Final = b"c"
+BAD: Final = b"b"
+"""A seq or base that is out of range."""
+GONE: Final = b"g"
+"""Deleted without being understood."""
+SAME: Final = b"s"
+
+WRITTEN: Final = frozenset({OK, OK_NOTE, DONE})
 """The statuses after which what was asked for is written."""
 
 
@@ -31,182 +56,163 @@ class Script:
         self.sha = hashlib.sha1(self.text, usedforsecurity=False).hexdigest().encode()
 
 
-_COMMON: Final = """
+_CLOCK: Final = """
 local key = KEYS[1]
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
-local function interval(ttl)
-  if ttl == 0 then return LASTING end
-  return math.max(math.floor(ttl / 4), LEAST)
+local function say(status, head, user, meta)
+  return status .. string.sub(head, 1, 73) .. struct.pack('>I8I2', now, #user) .. user .. meta
 end
+"""
 
-local function whole(number) return string.format('%.0f', number) end
-
-local function line(inc, version, seq, base, created, expires, ttl, noted, commit)
-  return string.format('1 %s %.0f %.0f %.0f %.0f %.0f %.0f %.0f %.0f %s', inc, version, seq, base,
-    created, now, expires, ttl, noted, commit)
-end
-
-local function expire(expires)
-  if expires == 0 then
-    redis.call('PERSIST', key)
-  else
-    -- The server lets a key live through its last millisecond; the contract does not.
-    redis.call('PEXPIREAT', key, whole(math.max(expires - 1, now + 1)))
-  end
-end
-
-local HEAD = '^1 (%x+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%x*)$'
-""".replace("LASTING", str(RENOTE_LASTING)).replace("LEAST", str(RENOTE_LEAST))
+_FOUND: Final = (
+    _CLOCK
+    + """
+local found = redis.call('LRANGE', key, 0, 2)
+local head = found[1]
+if not head then return 'n' end
+local form = #found == 3 and #head >= 73 and string.byte(head)
+"""
+)
 
 CREATE: Final = Script(
-    _COMMON
+    _CLOCK
     + """
 -- ARGV: incarnation, commit, user, ttl, state
 local head = redis.call('LINDEX', key, 0)
 if head then
-  local inc, version, _, _, _, _, expires, _, _, commit = string.match(head, HEAD)
-  if not inc then return {'damaged'} end
-  expires = tonumber(expires)
+  if #head < 73 or string.byte(head) ~= 104 then return 'd' end
+  local version = struct.unpack('>I8', head, 10)
+  local expires = struct.unpack('>I8', head, 50)
   if expires == 0 or expires > now then
-    if version == '0' and commit == ARGV[2] then
+    if version == 0 and string.sub(head, 74) == ARGV[2] then
       redis.call('LSET', key, 0, head)  -- a write, for a WAIT behind it to wait for
-      return {'done', head, redis.call('LINDEX', key, 1), ''}
+      return say('r', head, redis.call('LINDEX', key, 1), '')
     end
-    return {'exists', head}
+    return say('e', head, '', '')
   end
   redis.call('DEL', key)
 end
 local ttl = tonumber(ARGV[4])
 local expires = 0
 if ttl > 0 then expires = now + ttl end
-head = line(ARGV[1], 0, 0, 0, now, expires, ttl, now, ARGV[2])
+head = 'h' .. ARGV[1] .. struct.pack('>I8I8I8I8I8I8I8I8', 0, 0, 0, now, now, expires, ttl, now)
+  .. ARGV[2]
 redis.call('RPUSH', key, head, ARGV[3], '', ARGV[5])
-if expires > 0 then expire(expires) end
-return {'ok', head}
+if expires > 0 then
+  -- The server lets a key live through its last millisecond; the contract does not.
+  redis.call('PEXPIREAT', key, string.format('%.0f', math.max(expires - 1, now + 1)))
+end
+return say('k', head, '', '')
 """
 )
 
 WRITE: Final = Script(
-    _COMMON
+    _FOUND
     + """
--- ARGV: incarnation, version, commit, given ('', 'm', 's', 'ms'), meta, state, base or '',
--- ttl or '', count of replacements, then seq and data of each, then records
-local found = redis.call('LRANGE', key, 0, 2)
-local head = found[1]
-if not head then return {'none'} end
-local inc, version, seq, base, created, updated, expires, ttl, noted, commit =
-  string.match(head, HEAD)
-if not inc or #found < 3 then return {'damaged'} end
-expires = tonumber(expires)
-if expires > 0 and expires <= now then return {'none'} end
-if redis.call('LLEN', key) ~= seq + 4 then return {'damaged'} end
-if commit == ARGV[3] then
+-- ARGV: incarnation with version, commit, then in one: whether meta, state, base, ttl are given,
+-- base, ttl, count of replacements; then meta and state where they are given, seq and data of each
+-- replacement, the records
+if form ~= 104 then return 'd' end
+local version, seq, base, created, _, had, ttl, noted =
+  struct.unpack('>I8I8I8I8I8I8I8I8', head, 10)
+if had > 0 and had <= now then return 'n' end
+if redis.call('LLEN', key) ~= seq + 4 then return 'd' end
+if string.sub(head, 74) == ARGV[2] then
   redis.call('LSET', key, 0, head)  -- a write, for a WAIT behind it to wait for
-  return {'done', head, found[2], found[3]}
+  return say('r', head, found[2], found[3])
 end
-if inc ~= ARGV[1] or version ~= ARGV[2] then
-  return {'conflict', head, found[2], found[3]}
-end
+if string.sub(head, 2, 17) ~= ARGV[1] then return say('c', head, found[2], found[3]) end
 
-local replaced = tonumber(ARGV[9])
-local first = 10 + 2 * replaced
-local last = tonumber(seq)
-local count = #ARGV - first + 1
-for at = 10, first - 1, 2 do
+local with_meta, with_state, with_base, with_ttl, new_base, new_ttl, replaced =
+  struct.unpack('>BBBBI8I8I4', ARGV[3])
+local replacing = 4 + with_meta + with_state
+local first = replacing + 2 * replaced
+local last = seq + #ARGV - first + 1
+for at = replacing, first - 1, 2 do
   local which = tonumber(ARGV[at])
-  if which < 1 or which > last then return {'bad', head, found[2], found[3]} end
+  if which < 1 or which > seq then return say('b', head, found[2], found[3]) end
 end
-if ARGV[7] ~= '' then
-  base = tonumber(ARGV[7])
-  if base < 0 or base > last + count then return {'bad', head, found[2], found[3]} end
+if with_base == 1 then
+  base = new_base
+  if base > last then return say('b', head, found[2], found[3]) end
 end
 
-local status = 'ok'
-noted = tonumber(noted)
-if ARGV[8] ~= '' and tonumber(ARGV[8]) ~= tonumber(ttl) then
-  ttl = ARGV[8]
+local status = 'k'
+if with_ttl == 1 and new_ttl ~= ttl then
+  ttl = new_ttl
   noted = 0
 end
-ttl = tonumber(ttl)
 if noted <= now then
-  noted = now + interval(ttl)
-  status = 'note'
+  noted = now + (ttl == 0 and LASTING or math.max(math.floor(ttl / 4), LEAST))
+  status = 'K'
 end
-local had = expires
-expires = 0
+local expires = 0
 if ttl > 0 then expires = now + ttl end
 
-head = line(inc, version + 1, last + count, base, created, expires, ttl, noted, ARGV[3])
+head = string.sub(head, 1, 9)
+  .. struct.pack('>I8I8I8I8I8I8I8I8', version + 1, last, base, created, now, expires, ttl, noted)
+  .. ARGV[2]
 redis.call('LSET', key, 0, head)
-local at = first
-while at <= #ARGV do  -- unpack takes some thousands at most
+for at = first, #ARGV, 1000 do  -- unpack takes some thousands at most
   redis.call('RPUSH', key, unpack(ARGV, at, math.min(at + 999, #ARGV)))
-  at = at + 1000
 end
-for each = 10, first - 1, 2 do
-  redis.call('LSET', key, ARGV[each] + 3, ARGV[each + 1])
+for at = replacing, first - 1, 2 do
+  redis.call('LSET', key, ARGV[at] + 3, ARGV[at + 1])
 end
-if ARGV[4] ~= '' then
-  if ARGV[4] ~= 's' then redis.call('LSET', key, 2, ARGV[5]) end
-  if ARGV[4] ~= 'm' then redis.call('LSET', key, 3, ARGV[6]) end
+if with_meta == 1 then redis.call('LSET', key, 2, ARGV[4]) end
+if with_state == 1 then redis.call('LSET', key, 3, ARGV[4 + with_meta]) end
+if expires > 0 then
+  -- The server lets a key live through its last millisecond; the contract does not.
+  redis.call('PEXPIREAT', key, string.format('%.0f', math.max(expires - 1, now + 1)))
+elseif had > 0 then
+  redis.call('PERSIST', key)
 end
-if expires > 0 or had > 0 then expire(expires) end
-if ARGV[4] == '' or ARGV[4] == 's' then return {status, head, found[2], found[3]} end
-return {status, head, found[2]}
-"""
+return say(status, head, found[2], with_meta == 1 and '' or found[3])
+""".replace("LASTING", str(RENOTE_LASTING)).replace("LEAST", str(RENOTE_LEAST))
 )
 
 DELETE: Final = Script(
-    _COMMON
+    _FOUND
     + """
--- ARGV: incarnation or '', version
-local found = redis.call('LRANGE', key, 0, 2)
-local head = found[1]
-if not head then return {'none'} end
-local inc, version, _, _, _, _, expires = string.match(head, HEAD)
-if not inc then
-  if ARGV[1] ~= '' then return {'damaged'} end
+-- ARGV: incarnation with version, or ''
+if form ~= 104 then
+  if ARGV[1] ~= '' then return 'd' end
   redis.call('UNLINK', key)
-  return {'gone'}
+  return 'g'
 end
-expires = tonumber(expires)
-if expires > 0 and expires <= now then return {'none'} end
-if ARGV[1] ~= '' and (inc ~= ARGV[1] or version ~= ARGV[2]) then
-  return {'conflict', head, found[2], found[3]}
+local expires = struct.unpack('>I8', head, 50)
+if expires > 0 and expires <= now then return 'n' end
+if ARGV[1] ~= '' and string.sub(head, 2, 17) ~= ARGV[1] then
+  return say('c', head, found[2], found[3])
 end
 redis.call('UNLINK', key)
-return {'ok', head, found[2]}
+return say('k', head, found[2], '')
 """
 )
 
 LOAD: Final = Script(
-    _COMMON
+    _FOUND
     + """
--- ARGV: known incarnation or '', version, after or '', limit or '', most records to give
-local found = redis.call('LRANGE', key, 0, 2)
-local head = found[1]
-if not head then return {'none'} end
-local inc, version, seq, base, _, _, expires = string.match(head, HEAD)
-if not inc or #found < 3 then return {'damaged'} end
-expires = tonumber(expires)
-if expires > 0 and expires <= now then return {'none'} end
-if inc == ARGV[1] and version == ARGV[2] then
-  return {'same', head, found[2], found[3], whole(now)}
-end
-local first = math.max(tonumber(base), 1)
-if ARGV[3] ~= '' then first = tonumber(ARGV[3]) + 1 end
-local last = tonumber(seq)
-if ARGV[4] ~= '' then last = math.min(last, first + tonumber(ARGV[4]) - 1) end
+-- ARGV: known incarnation with version or '', after or '', limit or '', most records to give
+if form ~= 104 then return 'd' end
+local expires = struct.unpack('>I8', head, 50)
+if expires > 0 and expires <= now then return 'n' end
+if string.sub(head, 2, 17) == ARGV[1] then return say('s', head, found[2], found[3]) end
+local last, first = struct.unpack('>I8I8', head, 18)
+first = math.max(first, 1)
+if ARGV[2] ~= '' then first = tonumber(ARGV[2]) + 1 end
+if ARGV[3] ~= '' then last = math.min(last, first + tonumber(ARGV[3]) - 1) end
 local records = {}
-if last - first >= tonumber(ARGV[5]) then
+if last - first >= tonumber(ARGV[4]) then
   records = false
 elseif last >= first then
-  records = redis.call('LRANGE', key, whole(first + 3), whole(last + 3))
+  records = redis.call('LRANGE', key, string.format('%.0f', first + 3),
+    string.format('%.0f', last + 3))
 end
-return {'ok', head, found[2], found[3], whole(now), redis.call('LINDEX', key, 3),
-  redis.call('LLEN', key), records}
+return {say('k', head, found[2], found[3]), redis.call('LINDEX', key, 3), redis.call('LLEN', key),
+  records}
 """
 )
 

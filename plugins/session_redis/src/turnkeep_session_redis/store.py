@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from turnkeep.errors import (
@@ -33,20 +33,44 @@ from turnkeep.store import (
     new_incarnation,
 )
 from turnkeep_session_redis.calls import Calls
-from turnkeep_session_redis.heads import FORM, Line, moment, parse_line, ttl_ms
+from turnkeep_session_redis.heads import (
+    FORM,
+    MOST,
+    Line,
+    Records,
+    changes,
+    moment,
+    parse_said,
+    point,
+    ttl_ms,
+    unpacked,
+)
 from turnkeep_session_redis.index import Index
 from turnkeep_session_redis.keys import Keys, Member, cursor, parse_cursor
 from turnkeep_session_redis.link import Answer, Link
-from turnkeep_session_redis.scripts import CREATE, DELETE, FIXED, LOAD, WRITE
+from turnkeep_session_redis.scripts import (
+    BAD,
+    CONFLICT,
+    CREATE,
+    DAMAGED,
+    DELETE,
+    DONE,
+    EXISTS,
+    FIXED,
+    GONE,
+    LOAD,
+    NONE,
+    OK,
+    OK_NOTE,
+    SAME,
+    WRITE,
+)
 
 _logger = logging.getLogger("turnkeep.session_redis")
 
-_MOST: Final = 2**50
-"""Records; a larger number is as good as none, and Lua's numbers would not hold it."""
 SCRIPTED: Final = 200
 """Most records that the script of a load gives. Inside it each costs the server 1.1 µs, against 0.1
 outside: more than that many are worth a second round trip."""
-_GIVEN: Final = {(False, False): "", (True, False): "m", (False, True): "s", (True, True): "ms"}
 
 
 class RedisStore:
@@ -119,19 +143,15 @@ class RedisStore:
     ) -> Head:
         """Add records; see `SessionStore.append`."""
         check_id(session_id)
-        arguments = [
-            expected.incarnation.hex(),
-            expected.version,
-            commit_id.hex(),
-            _GIVEN[meta is not None, state is not None],
-            meta or b"",
-            state or b"",
-            "" if base is None else base,
-            "" if isinstance(ttl, Keep) else ttl_ms(ttl),
-            0,
-            *[FORM + record.data for record in records],
-        ]
-        return await self._calls.run(self._write(session_id, arguments, base, meta))
+        arguments = changes(expected, commit_id, meta, state, base, ttl=ttl)
+        arguments += [FORM + record.data for record in records]
+
+        count = len(records)
+
+        def write() -> Coroutine[Any, Any, Head]:
+            return self._write(session_id, arguments, base, meta, count=count)
+
+        return await self._calls.run_fenced(write)
 
     async def erase(
         self,
@@ -149,17 +169,7 @@ class RedisStore:
         What the server's disk held of them stays until it rewrites its files; a warning says so.
         """
         check_id(session_id)
-        arguments: list[Any] = [
-            expected.incarnation.hex(),
-            expected.version,
-            commit_id.hex(),
-            _GIVEN[meta is not None, state is not None],
-            meta or b"",
-            state or b"",
-            "" if base is None else base,
-            "",
-            len(replacements),
-        ]
+        arguments = changes(expected, commit_id, meta, state, base, replaced=len(replacements))
         for seq, data in replacements.items():
             arguments += [int(seq), FORM + data]
         return await self._calls.run(
@@ -182,7 +192,7 @@ class RedisStore:
             check_id(user_id, "user id")
         check_limit(limit)
         start = None if cursor is None else parse_cursor(cursor)
-        return await self._calls.read(self._list(user_id, min(limit, _MOST), start))
+        return await self._calls.read(self._list(user_id, min(limit, MOST), start))
 
     async def purge(self, *, limit: int = 1000) -> int:
         """Take expired sessions out of the indexes; see `SessionStore.purge`.
@@ -207,21 +217,21 @@ class RedisStore:
         answer = await self._link.run(
             CREATE,
             self._keys.session(session_id),
-            *(incarnation.hex(), commit_id.hex(), user, ttl, state),
+            *(incarnation, commit_id, user, ttl, state),
             replicas=self._replicas,
         )
-        status, *said = answer.value
-        if status == b"damaged":
+        if (status := answer.value[:1]) == DAMAGED:
             raise _damaged(session_id)
-        line = parse_line(said[0], session_id)
-        if status == b"exists":
+        said = parse_said(answer.value)
+        line = said.line
+        if status == EXISTS:
             if line.incarnation != incarnation:
                 raise SessionExists(session_id)
             # The answer to our first try was lost, and somebody has written since.
             expires = line.created + ttl if ttl else 0
             line = Line(incarnation, 0, 0, 0, line.created, line.created, expires, ttl)
-        elif status == b"done":
-            user = said[1]
+        elif status == DONE:
+            user = said.user
         await self._index.note(Member(line.created, session_id, user.decode() or None), line)
         return line.head(session_id, user, b"")
 
@@ -234,44 +244,35 @@ class RedisStore:
         most: int = SCRIPTED,
     ) -> Loaded | NotModified | None:
         key = self._keys.session(session_id)
-        start: int | str = "" if after is None else min(max(after, 0), _MOST)
-        incarnation, version = (
-            ("", 0) if known is None else (known.incarnation.hex(), known.version)
-        )
-        answer = await self._link.run(
-            LOAD,
-            key,
-            *(incarnation, version, start, "" if limit is None else min(limit, _MOST), most),
-        )
-        status, *said = answer.value
-        if status == b"none":
+        start: int | str = "" if after is None else min(max(after, 0), MOST)
+        end = "" if limit is None else min(limit, MOST)
+        value = (await self._link.run(LOAD, key, point(known), start, end, most)).value
+        text, *rest = value if isinstance(value, list) else [value]
+        if (status := text[:1]) == NONE:
             return None
-        if status == b"damaged":
+        if status == DAMAGED:
             raise _damaged(session_id)
-        line = parse_line(said[0], session_id)
-        head = line.head(session_id, said[1], said[2])
-        now = moment(int(said[3]))
-        if status == b"same":
+        said = parse_said(text)
+        line, head, now = said.line, said.head(session_id), moment(said.now)
+        if status == SAME:
             return NotModified(head, now)
-        state, length, found = said[4:]
+        state, length, found = rest
         if length != line.seq + FIXED:
             raise _incomplete(session_id, line.seq, length - FIXED)
         first = max(line.base, 1) if after is None else max(after, 0) + 1
         if found is None:
             last = line.seq if limit is None else min(line.seq, first + limit - 1)
-            found = await self._many_records(key, first, last, said[0])
+            found = await self._many_records(key, first, last, head.revision)
             if found is None:  # written meanwhile: at a price, all at once
-                return await self._load(session_id, after, limit, known, _MOST)
-        records = [each[1:] for each in found if each[:1] == FORM]
-        if len(records) != len(found):
-            raise _unreadable(session_id, first, found)
+                return await self._load(session_id, after, limit, known, MOST)
+        records = unpacked(session_id, first, found)
         more = bool(records) and first + len(records) - 1 < line.seq
         return Loaded(head, state, first, records, more, now)
 
     async def _many_records(
-        self, key: bytes, first: int, last: int, head: bytes
-    ) -> Sequence[bytes] | None:
-        """Read records without a script, and then the head; None if it is not as it was before."""
+        self, key: bytes, first: int, last: int, revision: Revision
+    ) -> Records | None:
+        """Read records without a script, then the head; None if that is not at the revision."""
         found, again = await self._link.many(
             [
                 (key, ("LRANGE", key, first + FIXED - 1, last + FIXED - 1), None),
@@ -281,7 +282,8 @@ class RedisStore:
         for each in (found, again):
             if isinstance(each, Exception):
                 raise each
-        return found if again == head else None
+        same = again is not None and again[1:].startswith(point(revision))
+        return found if same else None
 
     async def _write(
         self,
@@ -289,25 +291,27 @@ class RedisStore:
         arguments: Sequence[Any],
         base: int | None,
         meta: bytes | None,
+        *,
+        count: int = 0,
         erased: Sequence[int] = (),
     ) -> Head:
         key = self._keys.session(session_id)
         answer = await self._link.run(WRITE, key, *arguments, replicas=self._replicas)
-        status, *said = answer.value
-        if status == b"none":
+        if (status := answer.value[:1]) == NONE:
             raise SessionNotFound(session_id)
-        if status == b"damaged":
+        if status == DAMAGED:
             raise _damaged(session_id)
-        line = parse_line(said[0], session_id)
-        kept = said[2] if len(said) > 2 else meta or b""
-        head = line.head(session_id, said[1], kept)
-        if status == b"conflict":
+        said = parse_said(answer.value)
+        if meta is not None and status in {OK, OK_NOTE}:
+            said = said._replace(meta=meta)  # it is not sent back
+        head = said.head(session_id)
+        if status == CONFLICT:
             raise self._conflict(session_id, head, answer)
-        if status == b"bad":
-            check_seqs(erased, line.seq)
-            check_base(base or 0, line.seq + len(arguments) - _FIRST_RECORD)
-        if status != b"ok":
-            await self._index.note(Member(line.created, session_id, head.user_id), line)
+        if status == BAD:
+            check_seqs(erased, head.seq)
+            check_base(base or 0, head.seq + count)
+        if status != OK:
+            await self._index.note(Member(said.line.created, session_id, head.user_id), said.line)
         return head
 
     async def _erase(
@@ -318,7 +322,7 @@ class RedisStore:
         meta: bytes | None,
         seqs: Sequence[int],
     ) -> Head:
-        head = await self._write(session_id, arguments, base, meta, seqs)
+        head = await self._write(session_id, arguments, base, meta, erased=seqs)
         address = self._link.topology.of_key(self._keys.session(session_id))
         if self._rewrite and address is not None:
             try:
@@ -337,22 +341,18 @@ class RedisStore:
         return head
 
     async def _delete(self, session_id: str, expected: Revision | None) -> bool:
-        incarnation, version = (
-            ("", 0) if expected is None else (expected.incarnation.hex(), expected.version)
-        )
         key = self._keys.session(session_id)
-        answer = await self._link.run(DELETE, key, incarnation, version)
-        status, *said = answer.value
-        if status == b"none":
+        answer = await self._link.run(DELETE, key, point(expected))
+        if (status := answer.value[:1]) == NONE:
             return answer.lost
-        if status == b"damaged":
+        if status == DAMAGED:
             raise _damaged(session_id)
-        if status == b"gone":
+        if status == GONE:
             return True
-        line = parse_line(said[0], session_id)
-        if status == b"conflict":
-            raise SessionConflict(session_id, line.head(session_id, said[1], said[2]))
-        await self._index.forget(Member(line.created, session_id, said[1].decode() or None))
+        said = parse_said(answer.value)
+        if status == CONFLICT:
+            raise SessionConflict(session_id, said.head(session_id))
+        await self._index.forget(Member(said.line.created, session_id, said.user.decode() or None))
         return True
 
     async def _list(self, user_id: str | None, limit: int, start: bytes | None) -> Page:
@@ -374,10 +374,6 @@ class RedisStore:
         )
 
 
-_FIRST_RECORD: Final = 9
-"""How many arguments of a write stand before its records."""
-
-
 def _damaged(session_id: str) -> CorruptSession:
     return CorruptSession(
         session_id,
@@ -392,8 +388,3 @@ def _incomplete(session_id: str, seq: int, records: int) -> CorruptSession:
         min(records, seq) + 1 if records >= 0 else 0,
         f"the session has {seq} records, and its list {records}",
     )
-
-
-def _unreadable(session_id: str, first: int, found: Sequence[bytes]) -> CorruptSession:
-    seq = next(seq for seq, each in enumerate(found, first) if each[:1] != FORM)
-    return CorruptSession(session_id, seq, "its bytes are none that this version has written")

@@ -10,7 +10,8 @@ from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from turnkeep_session_redis.faults import is_login, reason
-from turnkeep_session_redis.nodes import Nodes, Reply, ask
+from turnkeep_session_redis.node import Reply
+from turnkeep_session_redis.nodes import Nodes
 from turnkeep_session_redis.place import Address, Place
 
 SLOTS: Final = 16_384
@@ -60,7 +61,7 @@ class Single:
 
     async def look(self) -> None:
         """Connect anew: the host's name may stand for another server now."""
-        await self._nodes.drop_idle(self._address)
+        await self._nodes[self._address].drop_idle()
 
     def moved(self, key: bytes, to: Address) -> None:
         """Do nothing: it is said by a Cluster only."""
@@ -94,19 +95,18 @@ class Sentinel:
 
     async def look(self) -> None:
         """Connect anew, which asks the sentinels."""
-        await self._nodes.drop_idle(self._service)
+        await self._nodes[self._service].drop_idle()
 
     def moved(self, key: bytes, to: Address) -> None:
         """Do nothing: it is said by a Cluster only."""
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
-        """Ask the sentinels; named as redis-py's connections for Sentinel call it."""
+        """Ask the sentinels."""
         faults = []
         for address in list(self._order):
             try:
-                found = await ask(
-                    self._sentinels[address],
-                    *("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service_name),
+                found = await self._sentinels[address].ask(
+                    "SENTINEL", "GET-MASTER-ADDR-BY-NAME", service_name
                 )
             except Exception as error:  # another one may answer
                 if is_login(error):
@@ -165,7 +165,7 @@ class Cluster:
         faults = []
         for address in dict.fromkeys([*self.primaries(), *self.place.addresses]):
             try:
-                found = await ask(self._nodes[address], "CLUSTER", "SLOTS")
+                found = await self._nodes[address].ask("CLUSTER", "SLOTS")
             except Exception as error:  # another one may answer
                 if is_login(error):
                     raise
