@@ -12,6 +12,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 MEMBERS := core $(wildcard plugins/*)
 PARALLEL := -n auto --dist worksteal
+BESIDE := tests/agents tests/test_wrapped_stores.py
 EDITABLE := $(addprefix -e ,$(MEMBERS))
 
 .PHONY: demo chat test prove check format servers bench peers clean
@@ -29,9 +30,9 @@ test: .venv/.dev
 # Races and kills of many processes want the machine for themselves: they come alone, and last.
 prove: .venv/.dev
 	HYPOTHESIS_PROFILE=prove $(BIN)/python -m pytest $(PARALLEL) -m prove --timeout 1800 \
-	  core/tests $(filter-out plugins/session_%,$(wildcard plugins/*)) tests/agents
+	  core/tests $(filter-out plugins/session_%,$(wildcard plugins/*)) $(BESIDE)
 	HYPOTHESIS_PROFILE=prove $(BIN)/python -m pytest -m prove --timeout 900 \
-	  $(wildcard plugins/session_*) tests --ignore tests/agents
+	  $(wildcard plugins/session_*) tests $(addprefix --ignore ,$(BESIDE))
 
 # Only their programs are wanted: what the packages start by themselves is stopped.
 servers:
