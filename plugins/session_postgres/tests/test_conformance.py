@@ -32,6 +32,7 @@ class PostgresConformance(StoreConformance):
     """What the store shows however it is set up."""
 
     OPTIONS: ClassVar[dict] = {}
+    TABLES = TABLES
 
     @pytest.fixture
     def url(self, postgres_url):
@@ -47,7 +48,7 @@ class PostgresConformance(StoreConformance):
 
     @pytest.fixture
     def count_stored(self, sql):
-        counts = " + ".join(f"(SELECT count(*) FROM {{}}.{table})" for table in TABLES)
+        counts = " + ".join(f"(SELECT count(*) FROM {{}}.{table})" for table in self.TABLES)
         return lambda: sql(f"SELECT {counts}")[0][0]
 
     @pytest.fixture
@@ -55,7 +56,7 @@ class PostgresConformance(StoreConformance):
         """All values, as any statement could see them; what files keep, the README says."""
 
         def read():
-            rows = [sql(f"SELECT * FROM {{}}.{table}") for table in TABLES]
+            rows = [sql(f"SELECT * FROM {{}}.{table}") for table in self.TABLES]
             values = [value for table in rows for row in table for value in row]
             return b"\0".join(
                 value if isinstance(value, bytes) else str(value).encode() for value in values
@@ -83,6 +84,21 @@ class PostgresConformance(StoreConformance):
 
 class TestPostgres(PostgresConformance):
     """One statement a write."""
+
+
+@pytest.mark.prove
+class TestSearching(PostgresConformance):
+    """Texts are kept, too."""
+
+    OPTIONS: ClassVar[dict] = {"search": True}
+    TABLES = (*TABLES, "record_text")
+
+
+@pytest.mark.prove
+class TestSearchingPlain(TestSearching):
+    """The same in transactions of simple statements."""
+
+    OPTIONS: ClassVar[dict] = {"search": True, "statements": "plain"}
 
 
 @pytest.mark.prove

@@ -47,10 +47,58 @@ async def test_a_server_that_is_not_there_is_waited_for(server):
     assert "retry_for" in said
 
 
-@pytest.mark.parametrize("url", ["postgresql://u:hidden@h:port/x", "hidden", "http://hidden@x/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hidden@h:port/x",
+        "hidden",
+        "http://hidden@x/",
+        "postgresql://u:hidden/den@127.0.0.1:1/x",
+        "postgresql://u:5432/hidden@127.0.0.1:1/x",
+        "postgresql://u:a@hidden@127.0.0.1:1/x",
+        "postgresql://u:a?hidden@127.0.0.1:1/x",
+        "postgresql://u:5432?user=hidden@127.0.0.1:1/x",
+        "postgres://u:hidden,a/b@h/x",
+        "host=h dbname=postgresql://u:hidden@h/x",
+        "host=u:hidden@h",
+        "postgresql://u:\udc80hidden@h/x",
+        "host=h port=hidden",
+    ],
+)
 async def test_a_url_that_is_none_is_not_quoted(url):
-    """It may hold the password in the wrong place."""
-    assert "url" in await refused(StoreError, url=url)
+    """It may hold the password, or a part of it, in the wrong place."""
+    said = await refused(StoreError, url=url, retry_for=0)
+    assert "%XX" in said
+    assert "den" not in said
+
+
+@pytest.mark.parametrize("url", ["postgresql://u%40x:p%40%2Fx@127.0.0.1:1,[::1]:1/x%40y", "host=/"])
+async def test_a_url_with_escaped_characters_is_one(url):
+    """What fails is the connection."""
+    assert "%XX" not in await refused(StoreUnavailable, url=url, retry_for=0)
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+async def test_a_database_that_cannot_hold_every_text_is_refused(server, ask, encoding):
+    """Its encoding is named, and which one to take."""
+    ask(f"DROP DATABASE IF EXISTS other_{encoding}")
+    ask(f"CREATE DATABASE other_{encoding} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    url = PostgresServer.url_of(server.port, database=f"other_{encoding.lower()}")
+    said = await refused(StoreError, url=url)
+    assert encoding in said
+    assert "UTF8" in said
+
+
+@pytest.mark.parametrize("name", ["session", "state", "record", "record_text"])
+async def test_tables_of_somebody_else_are_not_taken_for_ours(server, ask, schema, name):
+    """A table under a name of ours, without a version of ours: nothing is made or changed."""
+    quoted = '"' + schema.replace('"', '""') + '"'
+    ask(f"CREATE SCHEMA {quoted}")
+    ask(f"CREATE TABLE {quoted}.{name} (theirs text)")
+    said = await refused(StoreError, url=server.url, schema=schema, search=True)
+    assert f"table {name!r}" in said
+    assert ask(f"SELECT count(*) FROM pg_tables WHERE schemaname = '{schema}'") == [(1,)]
+    ask(f"DROP SCHEMA {quoted} CASCADE")
 
 
 async def test_without_the_right_to_make_tables_it_says_what_to_run(server, ask, schema):

@@ -1,5 +1,7 @@
 """Searching the texts of records, with `search = true`."""
 
+import base64
+
 import pytest
 
 from turnkeep.errors import StoreError
@@ -90,6 +92,102 @@ async def test_what_is_erased_deleted_or_expired_is_not_found(opened, begin, sql
         assert sql("SELECT count(*) FROM {}.record_text")[0][0] == 3
 
 
+@pytest.mark.parametrize("statements", WAYS)
+async def test_texts_kept_since_a_process_was_opened_are_removed_by_it_too(
+    opened, begin, sql, statements
+):
+    """It knew of no table of texts; it erases, deletes, purges, forks and replaces all the same."""
+    for way in ("erase", "delete", "purge", "fork", "create"):
+        sql("DROP SCHEMA IF EXISTS {} CASCADE")
+        async with (
+            opened(statements=statements) as old,
+            opened(search=True, statements=statements) as new,
+        ):
+            head = await said(new, await begin(new, user_id="ann", ttl=3600), "one secret")
+            fields = {"commit_id": new_commit_id()}
+            if way == "erase":
+                await old.erase("s", {1: b"gone"}, expected=head.revision, **fields)
+            elif way == "delete":
+                assert await old.delete("s")
+            elif way == "fork":
+                of = head.revision.incarnation
+                await old.fork("s", "t", upto=1, incarnation=of, **fields)
+                assert await found(new, "secret") == [("t", 1), ("s", 1)]
+                continue
+            else:
+                sql("UPDATE {}.session SET expires_ms = 1")
+                if way == "purge":
+                    assert await old.purge() == 1
+                else:
+                    await old.create("s", **fields)
+            assert sql("SELECT count(*) FROM {}.record_text") == [(0,)]
+
+
+@pytest.mark.parametrize("statements", WAYS)
+async def test_texts_left_behind_are_not_those_of_a_later_session(opened, begin, sql, statements):
+    """Somebody removes a session without them: nobody finds them, nor are they in the way."""
+    async with opened(search=True, statements=statements) as store:
+        source = await said(store, await begin(store, "source"), "other")
+        for way in ("create", "fork"):
+            await said(store, await begin(store, user_id="ann"), "secret", "secret")
+            sql(*(f"DELETE FROM {{}}.{each} WHERE id = 's'" for each in ["session"]))
+            sql(
+                *(f"DELETE FROM {{}}.{each} WHERE session_id = 's'" for each in ("record", "state"))
+            )
+            if way == "create":
+                head = await begin(store, user_id="bob")
+            else:
+                of = source.revision.incarnation
+                more = {"user_id": "bob", "commit_id": new_commit_id()}
+                head = await store.fork("source", "s", upto=1, incarnation=of, **more)
+            assert await found(store, "secret", user_id="bob") == []
+            assert sql("SELECT count(*) FROM {}.record_text WHERE body = 'secret'") == [(0,)]
+            head = await said(store, head, "mine")
+            assert await found(store, "mine", user_id="bob") == [("s", head.seq)]
+            await store.delete("s")
+
+
+async def test_texts_of_the_first_version_are_migrated(opened, begin, sql):
+    """Those of sessions that are there are found still; others are gone."""
+    async with opened(search=True) as store:
+        await said(store, await begin(store), "kept word")
+    sql(
+        "ALTER TABLE {}.record_text DROP COLUMN incarnation CASCADE",
+        "ALTER TABLE {}.record_text ADD CONSTRAINT record_text_pkey PRIMARY KEY (session_id, seq)",
+        "INSERT INTO {}.record_text VALUES ('gone', 1, 'lost word', 'word')",
+        "UPDATE {}.schema_version SET version = 1 WHERE component = 'search'",
+    )
+    with pytest.raises(StoreError, match="ddl --search"):
+        async with opened(create_schema=False):
+            pass
+    async with opened(search=True) as store:
+        assert await found(store, "word") == [("s", 1)]
+        await said(store, (await store.load("s")).head, "word")
+        assert await found(store, "word") == [("s", 2), ("s", 1)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "-" * 20_000,
+        "-" * 1000,
+        "x" * 1_500_000,
+        "a or " * 300_000,
+        '"' * 999,
+        "(" * 1000,
+        " or ".join(["a"] * 200),
+        "\ud800" * 1000,
+    ],
+    ids=range(8),
+)
+async def test_a_query_that_cannot_be_understood_finds_nothing(opened, begin, query):
+    """However long or nested it is; and the store goes on."""
+    async with opened(search=True, statement_timeout=5) as store:
+        await said(store, await begin(store), "word")
+        assert await found(store, query) == []
+        assert await found(store, "word") == [("s", 1)]
+
+
 @pytest.mark.parametrize(
     "text", ["", "\0", "\ud800 half", "x" * 3_000_000, " ".join(map(str, range(200_000)))]
 )
@@ -108,11 +206,16 @@ async def test_a_store_without_texts_says_so(opened):
             await store.search("x")
 
 
-@pytest.mark.parametrize("cursor", ["", "?", "bnVsbA==", "WzEsIDJd"])
+DEEP = base64.urlsafe_b64encode(b"[" * 100_000).decode()
+
+
+@pytest.mark.parametrize("cursor", ["", "?", "bnVsbA==", "WzEsIDJd", DEEP], ids=range(5))
 async def test_a_bad_cursor_or_limit_is_refused(opened, cursor):
     """What `search` did not return is a ValueError."""
     async with opened(search=True) as store:
         with pytest.raises(ValueError, match="cursor"):
             await store.search("x", cursor=cursor)
+        with pytest.raises(ValueError, match="cursor"):
+            await store.list(cursor=cursor)
         with pytest.raises(ValueError, match="limit"):
             await store.search("x", limit=0)

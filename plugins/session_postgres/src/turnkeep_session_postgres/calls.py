@@ -23,8 +23,10 @@ from turnkeep_session_postgres.faults import (
     UNPREPARED,
     CannotConnect,
     LinkLost,
+    PoolBusy,
     ServerError,
     away,
+    busy,
     failed,
 )
 from turnkeep_session_postgres.link import Link
@@ -64,24 +66,34 @@ class Calls:
         self._closing: asyncio.Task[None] | None = None
 
     async def write(self, what: str, work: Work[T]) -> T:
-        """Run a write. When CancelledError leaves this, it has ended, kept or not."""
-        task = self._start(what, work)
+        """Run a write. When CancelledError leaves this, it has ended, kept or not.
+
+        Where the outcome is not known even then, the log says so.
+        """
+        stage = _Stage()
+        task = self._start(what, work, stage)
         try:
             await self._end_of(task)
         except asyncio.CancelledError:
+            if not stage.linked and not stage.doubt:
+                task.cancel()
             while not task.done():
                 with contextlib.suppress(asyncio.CancelledError):
                     await self._end_of(task)
-            _look_at(task)
+            if isinstance(error := _look_at(task), StoreUnavailable):
+                self._log.warning("a cancelled call did not end as it should: %s", error)
             raise
         return task.result()
 
     async def read(self, what: str, work: Work[T]) -> T:
-        """Run a read. If the caller is cancelled, it ends by itself later."""
-        task = self._start(what, work)
+        """Run a read. If the caller is cancelled, what the server was asked ends by itself."""
+        stage = _Stage()
+        task = self._start(what, work, stage)
         try:
             await self._end_of(task)
         except asyncio.CancelledError:
+            if not stage.linked:
+                task.cancel()  # others wait for a connection behind it
             task.add_done_callback(_look_at)
             raise
         return task.result()
@@ -98,7 +110,7 @@ class Calls:
         if self._process == os.getpid():
             self.pool.close()
 
-    def _start(self, what: str, work: Work[T]) -> asyncio.Task[T]:
+    def _start(self, what: str, work: Work[T], stage: _Stage) -> asyncio.Task[T]:
         if self._closing is not None:
             raise StoreClosed(self._name)
         if self._process != os.getpid():
@@ -107,7 +119,7 @@ class Calls:
                 "connections cannot be shared: start the process with spawn or forkserver, or open "
                 "the store only after forking"
             )
-        task = self._loop.create_task(self.retrying(what, work))
+        task = self._loop.create_task(self.retrying(what, work, stage))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -123,38 +135,51 @@ class Calls:
         task.add_done_callback(ended)
         return end
 
-    async def retrying(self, what: str, work: Work[T]) -> T:
-        """Run a call here, with another connection while the server is away."""
-        doubt, pause = False, FIRST_PAUSE
+    async def retrying(self, what: str, work: Work[T], stage: _Stage | None = None) -> T:
+        """Run a call here, with another connection while the server is away.
+
+        Cancelled, it lets go of its connection at once.
+        """
+        stage = stage or _Stage()
+        pause = FIRST_PAUSE
         end: float | None = None
+        reason: Exception | None = None
         while True:
-            reason: Exception
             try:
-                link = await self.pool.take()
+                link = await self.pool.take(None if end is None else end - self._loop.time())
+            except PoolBusy as error:
+                if end is None or reason is None:
+                    raise busy(
+                        self.place, what, self.pool.size, self.pool.wait, answered=error.answered
+                    ) from None
+                # It has run before: the time to try again is up, and what is known is the reason.
+                raise away(self.place, what, self.retry_for, reason, doubt=stage.doubt) from None
             except CannotConnect as error:
                 reason = error
                 if error.final:
-                    kept = "whether it was kept is unknown" if doubt else "nothing was done"
+                    kept = "whether it was kept is unknown" if stage.doubt else "nothing was done"
                     raise StoreUnavailable(
                         f"{self.place} lets nobody in for {what}, and {kept}; check the url, the "
                         f"user and the password of [session.postgres]: {error}"
                     ) from None
             else:
+                stage.linked = True
                 try:
-                    return await work(link, doubt)
+                    return await work(link, stage.doubt)
                 except LinkLost as error:
-                    doubt = doubt or error.sent
+                    stage.doubt = stage.doubt or error.sent
                     reason = error
                 except ServerError as error:
-                    self._look(error, link, what, doubt=doubt)
+                    self._look(error, link, what, doubt=stage.doubt)
                     reason = error
                 finally:
+                    stage.linked = False
                     self.pool.give(link)
             now = self._loop.time()
             if end is None:
                 end = now + self.retry_for
             if now >= end:
-                raise away(self.place, what, self.retry_for, reason, doubt=doubt)
+                raise away(self.place, what, self.retry_for, reason, doubt=stage.doubt)
             wait = pause * random.uniform(0.5, 1.5)  # noqa: S311  # jitter, no secret
             await asyncio.sleep(min(wait, end - now))
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -196,7 +221,15 @@ async def transaction(link: Link) -> AsyncIterator[None]:
     await link.run(_COMMIT, ())
 
 
-def _look_at(task: asyncio.Task[Any]) -> None:
+class _Stage:
+    """Whether a call has a connection now, and whether an earlier try may have been kept."""
+
+    __slots__ = ("doubt", "linked")
+
+    def __init__(self) -> None:
+        self.linked = self.doubt = False
+
+
+def _look_at(task: asyncio.Task[Any]) -> BaseException | None:
     """Take note of a task's error, which nobody waits for any more."""
-    if not task.cancelled():
-        task.exception()
+    return None if task.cancelled() else task.exception()

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import re
+from contextlib import suppress
+from ipaddress import ip_address
+from socket import SOCK_STREAM
 from typing import Any, Final
 
 import psycopg
@@ -25,28 +31,24 @@ GRACE: Final = 1.0
 nothing was kept, and the connection is good."""
 
 
+_URI: Final = re.compile(r"postgres(ql)?://")
+_MISPLACED: Final = re.compile(r"@.*@|[/?].*@", re.DOTALL)
+"""What follows `://` where a password was not escaped: an @ too many, or one after the host."""
+
+
 class Connector:
     """Makes connections to one place. `place` names it for messages."""
 
     def __init__(self, options: PostgresOptions) -> None:
         url = "" if options.url is None else options.url.get_secret_value()
-        try:
-            known: dict[str, Any] = {
-                "fallback_application_name": "turnkeep",
-                "client_encoding": "utf8",
-                **conninfo.conninfo_to_dict(url),
-            }
-        except psycopg.Error:
-            # libpq quotes what it cannot read, and that may be the password.
-            raise StoreError(
-                "url of [session.postgres] is neither postgresql://user:password@host:5432/database"
-                " nor a libpq connection string; write special characters in its parts as %XX"
-            ) from None
+        known = _parsed(url)
         self._conninfo = conninfo.make_conninfo("", **known)
         self._options = options
         password = known.get("password")
         self._secret = str(password) if password else None
-        host, port = known.get("host"), known.get("port")
+        host, port = known.get("host") or known.get("hostaddr"), known.get("port")
+        self._hosts = str(host or os.environ.get("PGHOST", "")).split(",")
+        self._rounds = 2 if known.get("target_session_attrs") == "prefer-standby" else 1
         where = ":".join(str(each) for each in (host, port) if each) or "the default host"
         database = known.get("dbname") or "the default database"
         self.place = f"PostgreSQL at {where}, database {database}"
@@ -61,6 +63,7 @@ class Connector:
                 self._conninfo,
                 wait=options.connect_timeout,
                 within=options.statement_timeout + GRACE,
+                addresses=await self._addresses(),
             )
         except CannotConnect as error:
             raise CannotConnect(self._masked(str(error)), final=error.final) from None
@@ -86,5 +89,60 @@ class Connector:
             await link.run(_LIMIT, (milliseconds,), within=options.connect_timeout)
             link.prepares = True
 
+    async def _addresses(self) -> int:
+        """Count what is tried one after the other: a name may stand for several addresses."""
+        find, count = asyncio.get_running_loop().getaddrinfo, 0
+        for host in self._hosts:
+            found: set[Any] = set()
+            if host and not host.startswith(("/", "@")) and not _is_address(host):
+                # What is wrong with a name, connecting tells.
+                with suppress(OSError, UnicodeError, TimeoutError):
+                    async with asyncio.timeout(self._options.connect_timeout):
+                        found = {each[4] for each in await find(host, 0, type=SOCK_STREAM)}
+            count += len(found) or 1
+        return count * self._rounds
+
     def _masked(self, message: str) -> str:
         return message.replace(self._secret, "***") if self._secret else message
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _parsed(url: str) -> dict[str, Any]:
+    """Give the parts of a URL or of a libpq connection string.
+
+    Raises StoreError where it is neither, or where a part of the password would be taken for the
+    host, the port or the database, which messages show.
+    """
+    known: dict[str, Any] = {}
+    with suppress(psycopg.Error, UnicodeError):
+        known = {
+            "fallback_application_name": "turnkeep",
+            "client_encoding": "utf8",
+            **conninfo.conninfo_to_dict(url),
+        }
+    scheme = _URI.match(url)
+    hosts = str(known.get("host") or "").split(",")
+    misplaced = (
+        bool(_MISPLACED.search(url, scheme.end()))
+        if scheme
+        else "://" in str(known.get("dbname") or "")
+    )
+    if (
+        not known
+        or misplaced
+        or any("@" in host[1:] for host in hosts)  # the first may stand for an abstract socket
+        or any(not port.isdecimal() for port in str(known.get("port") or "0").split(",") if port)
+    ):
+        # Without a cause: libpq quotes what it cannot read.
+        raise StoreError(
+            "url of [session.postgres] is neither postgresql://user:password@host:5432/database"
+            " nor a libpq connection string; write special characters in its parts as %XX"
+        )
+    return known

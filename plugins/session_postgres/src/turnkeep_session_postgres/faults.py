@@ -28,6 +28,14 @@ class LinkLost(Exception):
         self.sent = sent
 
 
+class PoolBusy(Exception):
+    """All connections of the process stayed in use. `answered`: some call got its answer."""
+
+    def __init__(self, *, answered: bool) -> None:
+        super().__init__("all connections of this process were in use")
+        self.answered = answered
+
+
 class CannotConnect(Exception):
     """A connection cannot be made. `final`: nor will it be if it is tried again."""
 
@@ -45,8 +53,11 @@ SERIALIZATION: Final = frozenset({"40001", "40P01"})
 READ_ONLY: Final = "25006"
 """The server has become a standby: its connections are of no use for writing any more."""
 
-TOO_MANY: Final = "53300"
-"""It has no room for another connection."""
+TOO_LONG: Final = "57014"
+"""It was cancelled: by the limit for a statement, or by an administrator."""
+
+TOO_COMPLEX: Final = frozenset({"54000", "54001", "XX000"})
+"""It is nested too deeply, or too large, for the server to understand."""
 
 UNPREPARED: Final = frozenset({"26000", "42P05"})
 """A prepared statement is not there, or is there already: a pooler has exchanged the server."""
@@ -113,6 +124,20 @@ def failed(error: ServerError, place: str, what: str, *, doubt: bool = False) ->
         return StoreUnavailable(f"{place}: {what} {outcome}: {advice}. It says: {said}")
     advice = _SETUP.get(error.sqlstate, "this is not expected; the server's log says more")
     return StoreError(f"{place}: {what} {outcome}: {advice}. It says: {said}")
+
+
+def busy(place: str, what: str, size: int, seconds: float, *, answered: bool) -> StoreError:
+    """Make the error for a call that got no connection, and so did nothing."""
+    advice = (
+        "raise pool_size, or make fewer calls at a time"
+        if answered
+        else "no call had an answer in this time, so the server is slow or away, or locked by "
+        "others; only where it is well raise pool_size"
+    )
+    return StoreUnavailable(
+        f"{place}: {what} was not begun: all {size} connections of this process were in use for "
+        f"{seconds:g} s (option pool_timeout): {advice}"
+    )
 
 
 def away(place: str, what: str, seconds: float, reason: Exception, *, doubt: bool) -> StoreError:

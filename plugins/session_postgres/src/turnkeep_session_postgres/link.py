@@ -31,6 +31,9 @@ _SEVERITY: Final = pq.DiagnosticField.SEVERITY_NONLOCALIZED
 _SQLSTATE: Final = pq.DiagnosticField.SQLSTATE
 _PRIMARY: Final = pq.DiagnosticField.MESSAGE_PRIMARY
 
+LEAST_WAIT: Final = 2
+"""Seconds: psycopg gives no address less."""
+
 
 class Link:
     """A connection, used by one call at a time. `alive` turns False for good."""
@@ -53,19 +56,25 @@ class Link:
         self._loop.add_reader(self._file, self._readable)
 
     @classmethod
-    async def connect(cls, conninfo: str, *, wait: float, within: float) -> Link:
+    async def connect(
+        cls, conninfo: str, *, wait: float, within: float, addresses: int = 1
+    ) -> Link:
         """Make a connection in `wait` seconds, whose answers may take `within`.
 
-        Raises CannotConnect.
+        `addresses`: how many there are to try, each for as long. Raises CannotConnect.
         """
+        each = max(LEAST_WAIT, round(wait))
+        most = wait if addresses == 1 else each * addresses + 1
         try:
-            async with asyncio.timeout(wait):
+            async with asyncio.timeout(most):
                 connection = await psycopg.AsyncConnection.connect(
-                    conninfo, autocommit=True, connect_timeout=max(2, round(wait))
+                    conninfo, autocommit=True, connect_timeout=each
                 )
-        except TimeoutError:
+        except (TimeoutError, psycopg.errors.ConnectionTimeout):
             raise CannotConnect(
-                f"there is no connection after {wait:g} s (option connect_timeout)", final=False
+                f"there is no connection after {wait:g} s (option connect_timeout)"
+                + (f" at any of {addresses} addresses" if addresses > 1 else ""),
+                final=False,
             ) from None
         except (psycopg.Error, OSError, UnicodeError) as error:
             message = one_line(str(error))
@@ -107,14 +116,17 @@ class Link:
             self._pq.finish()
         waiting, self._waiting = self._waiting, None
         if waiting is not None and not waiting.done():
-            waiting.set_exception(LinkLost("the connection was closed", sent=True))
+            _break(waiting, "the connection was closed")
 
     async def _ask(
         self, within: float | None, send: Callable[..., None], *args: Any
     ) -> pq.abc.PGresult:
         if not self.alive:
             raise LinkLost("the connection was lost", sent=False)
-        assert self._waiting is None, "a connection serves one call at a time"
+        if self._waiting is not None:
+            # Two answers could not be told apart; the other call is tried again elsewhere, too.
+            self.close()
+            raise LinkLost("the connection was in use by another call", sent=False)
         self._waiting = waiting = self._loop.create_future()
         seconds = within or self.within
         timer = self._loop.call_later(seconds, self._expire, seconds)
@@ -125,8 +137,11 @@ class Link:
             except psycopg.Error as error:
                 self._lose(error)  # part of it may have left
             result: pq.abc.PGresult = await waiting
-        except asyncio.CancelledError:
-            # Only where the loop itself ends: calls are not cancelled from outside.
+        except LinkLost:
+            raise
+        except BaseException:
+            # An argument of a wrong type, no memory, or a cancelled opening: what was sent of it,
+            # and whether an answer comes, is not known.
             self.close()
             raise
         finally:
@@ -194,11 +209,16 @@ class Link:
         if answer is not None and answer.status not in _GOOD:
             waiting.set_result(answer)  # it says why
         else:
-            reason = one_line(str(error)) or "the connection was lost"
-            waiting.set_exception(LinkLost(reason, sent=True))
+            _break(waiting, one_line(str(error)) or "the connection was lost")
 
     def _expire(self, seconds: float) -> None:
         """Give the connection up: a server that says nothing would not hear of a cancel either."""
         self._lose(
             TimeoutError(f"there was no answer within {seconds:g} s (option statement_timeout)")
         )
+
+
+def _break(waiting: asyncio.Future[pq.abc.PGresult], reason: str) -> None:
+    """End a wait for an answer, for which nobody may be left to hear of it."""
+    waiting.set_exception(LinkLost(reason, sent=True))
+    waiting.exception()  # else the loop would log that it was never looked at

@@ -36,7 +36,23 @@ def m001_search(made: Tables) -> Iterator[str]:
     yield from _create(made.record_text)
 
 
-STEPS: Final[dict[str, tuple[Step, ...]]] = {SESSIONS: (m001_sessions,), SEARCH: (m001_search,)}
+def m002_search(made: Tables) -> Iterator[str]:
+    """Give texts the incarnation of their session; those without a session go."""
+    texts, session = _name(made.record_text), _name(made.session)
+    yield f"ALTER TABLE {texts} ADD COLUMN IF NOT EXISTS incarnation bytea"
+    yield f"DELETE FROM {texts} WHERE session_id NOT IN (SELECT id FROM {session})"  # noqa: S608  # quoted names
+    yield (
+        f"UPDATE {texts} AS t SET incarnation = s.incarnation FROM {session} AS s"  # noqa: S608
+        " WHERE s.id = t.session_id AND t.incarnation IS NULL"
+    )
+    yield f"ALTER TABLE {texts} DROP CONSTRAINT IF EXISTS record_text_pkey"
+    yield f"ALTER TABLE {texts} ADD PRIMARY KEY (session_id, incarnation, seq)"
+
+
+STEPS: Final[dict[str, tuple[Step, ...]]] = {
+    SESSIONS: (m001_sessions,),
+    SEARCH: (m001_search, m002_search),
+}
 
 
 def beginning(schema: str) -> Iterator[str]:

@@ -12,11 +12,11 @@ from turnkeep.errors import (
     StoreUnavailable,
 )
 from turnkeep.store import check_base, check_seqs
-from turnkeep_session_postgres.calls import transaction
 from turnkeep_session_postgres.link import Link
+from turnkeep_session_postgres.removal import Remover
 from turnkeep_session_postgres.rows import Row, row_of
 from turnkeep_session_postgres.statements import Statements
-from turnkeep_session_postgres.values import TEXT, array, int8, text, to_int
+from turnkeep_session_postgres.values import int8, text, to_int
 from turnkeep_session_postgres.writes import Change, Copy
 
 
@@ -56,7 +56,9 @@ async def changed(link: Link, sql: Statements, change: Change, *, doubt: bool) -
     return None
 
 
-async def begun(link: Link, sql: Statements, session_id: str, commit_id: bytes) -> Row | None:
+async def begun(
+    link: Link, sql: Statements, remover: Remover, session_id: str, commit_id: bytes
+) -> Row | None:
     """Give the row of a session that this very call began before; None if the id is free.
 
     Raises SessionExists. What has expired under the id is removed.
@@ -65,7 +67,7 @@ async def begun(link: Link, sql: Statements, session_id: str, commit_id: bytes) 
     if row is None:
         return None
     if expired:
-        await remove_expired(link, sql, session_id)
+        await remover.make_room(link, session_id)
         return None
     if row.version == 0 and row.commit_id == commit_id:
         return row
@@ -85,25 +87,19 @@ async def check_source(link: Link, sql: Statements, copy: Copy) -> None:
     await _check_records(link, sql, row, range(1, copy.upto + 1))
 
 
-async def remove_expired(link: Link, sql: Statements, session_id: str) -> None:
-    """Remove all of a session if it has expired still."""
-    async with transaction(link):
-        if (await link.run(sql.lock_expired, [text(session_id)])).ntuples:
-            await remove(link, sql, [session_id])
-
-
-async def remove(link: Link, sql: Statements, session_ids: Sequence[str]) -> None:
-    """Remove all of some sessions, whose heads are locked."""
-    ids = array(TEXT, [each.encode() for each in session_ids])
-    for statement in sql.remove:
-        await link.run(statement, [ids])
-
-
 async def _check_records(link: Link, sql: Statements, row: Row, wanted: Sequence[int]) -> None:
-    """Raise CorruptSession for the first wanted record that is not there."""
+    """Raise CorruptSession for the first wanted record that is not there.
+
+    Raises SessionNotFound, SessionConflict where the session went since its head was read.
+    """
     first, last = min(wanted, default=1), max(wanted, default=0)
     result = await link.run(sql.seqs, [text(row.id), int8(first), int8(last)])
     there = {to_int(result.get_value(each, 0) or b"") for each in range(result.ntuples)}
     for seq in sorted(wanted):
         if seq not in there:
+            now, expired = await find(link, sql, row.id)
+            if now is None or expired:
+                raise SessionNotFound(row.id)
+            if now.incarnation != row.incarnation:
+                raise SessionConflict(row.id, now.head())
             raise CorruptSession(row.id, seq, "it is missing in the database")

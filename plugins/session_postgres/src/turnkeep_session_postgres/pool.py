@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from turnkeep.errors import StoreUnavailable
+from turnkeep_session_postgres.faults import PoolBusy
 from turnkeep_session_postgres.link import Link
 
 SWEEPS: Final = 2
@@ -29,32 +29,32 @@ class Pool:
         size: int,
         wait: float,
         idle: float,
-        place: str,
     ) -> None:
+        self.size = size
+        self.wait = wait
+        """Seconds that a call may wait for a connection, where it says nothing else."""
         self._make = make
-        self._size = size
-        self._wait = wait
         self._idle_for = idle
-        self._place = place
+        self._answers = 0  # connections that came back whole
         self._count = 0  # those in use and those being made, too
         self._idle: list[Link] = []
         self._queue: deque[asyncio.Future[Link | None]] = deque()
         self._loop = asyncio.get_running_loop()
         self._sweep: asyncio.TimerHandle | None = None
 
-    async def take(self) -> Link:
+    async def take(self, wait: float | None = None) -> Link:
         """Give a connection to this caller alone, until `give`.
 
-        Raises CannotConnect, and StoreUnavailable where all are in use for too long.
+        Raises CannotConnect, and PoolBusy where all are in use for too long.
         """
         while self._idle:
             link = self._idle.pop()
             if link.alive:
                 return link
             self._count -= 1
-        if self._count < self._size:
+        if self._count < self.size:
             self._count += 1
-        elif (waited := await self._wait_for_one()) is not None:
+        elif (waited := await self._wait_for_one(wait)) is not None:
             return waited
         try:
             return await self._make()
@@ -64,6 +64,7 @@ class Pool:
 
     def give(self, link: Link) -> None:
         """Take a connection back; one that has ended makes room for another."""
+        self._answers += link.alive
         self._free(link if link.alive else None)
 
     def drop_idle(self) -> None:
@@ -78,20 +79,17 @@ class Pool:
         if self._sweep is not None:
             self._sweep.cancel()
 
-    async def _wait_for_one(self) -> Link | None:
+    async def _wait_for_one(self, wait: float | None) -> Link | None:
         """Wait for a connection, or (None) for the right to make one."""
+        before = self._answers
         place: asyncio.Future[Link | None] = self._loop.create_future()
         self._queue.append(place)
         try:
-            async with asyncio.timeout(self._wait):
+            async with asyncio.timeout(self.wait if wait is None else wait):
                 return await place
         except TimeoutError:
             self._leave(place)
-            raise StoreUnavailable(
-                f"{self._place}: all {self._size} connections of this process were in use for "
-                f"{self._wait:g} s (option pool_timeout): raise pool_size, or make fewer calls at "
-                "a time"
-            ) from None
+            raise PoolBusy(answered=self._answers > before) from None
         except BaseException:
             self._leave(place)
             raise

@@ -100,6 +100,6 @@ def parsed_cursor(cursor: str) -> tuple[int, str]:
         created, session_id = json.loads(base64.b64decode(cursor, b"-_", validate=True))
         if type(created) is int and abs(created) < 2**63:
             return created, check_id(session_id)
-    except (ValueError, TypeError, binascii.Error):
+    except (ValueError, TypeError, RecursionError, binascii.Error):
         pass
     raise ValueError(f"{cursor!r} is no cursor of this store: pass one that `list` returned")

@@ -82,6 +82,8 @@ def tables(schema: str) -> Tables:
         "record_text",
         metadata,
         Column("session_id", _ID, primary_key=True),
+        # A text that was left behind is not that of a later session of the same id.
+        Column("incarnation", BYTEA, primary_key=True),
         Column("seq", BigInteger, primary_key=True, autoincrement=False),
         Column("body", TEXT, nullable=False),
         Column("words", TSVECTOR, nullable=False),

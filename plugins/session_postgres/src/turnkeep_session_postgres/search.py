@@ -17,11 +17,15 @@ from psycopg.pq.abc import PGresult
 from sqlalchemy import BigInteger, and_, bindparam, func, literal_column, or_, select
 
 from turnkeep.store import Hit, Hits, check_id
+from turnkeep_session_postgres.faults import TOO_COMPLEX, ServerError
 from turnkeep_session_postgres.link import Link
 from turnkeep_session_postgres.queries import MOST_ROWS, compiled
 from turnkeep_session_postgres.schema import tables
 from turnkeep_session_postgres.statements import INDEXED
 from turnkeep_session_postgres.values import Statement, Value, int8, text, to_int
+
+MAX_QUERY: Final = 1000
+"""Characters of a query; a longer one finds nothing. The server gives up on some of 20,000."""
 
 _SIMPLE: Final[Any] = literal_column("'simple'::regconfig")
 _INDEXED: Final[Any] = literal_column(str(INDEXED))
@@ -50,10 +54,17 @@ async def search_page(
     if cursor is not None:
         created, after, seq = _parsed(cursor)
         values |= {"created": int8(created), "after": text(after), "seq": int8(seq)}
+    if len(query) > MAX_QUERY:
+        return Hits([], None)
     statement, names = searching(
         schema, clock, of_user=user_id is not None, continued=cursor is not None
     )
-    result = await link.run(statement, [values[name] for name in names])
+    try:
+        result = await link.run(statement, [values[name] for name in names])
+    except ServerError as error:
+        if error.sqlstate in TOO_COMPLEX:
+            return Hits([], None)
+        raise
     count = min(result.ntuples, limit)
     more = result.ntuples > limit
     return Hits(
@@ -72,7 +83,11 @@ def searching(
     wanted = func.websearch_to_tsquery(_SIMPLE, bindparam("query"))
     found = (
         select(session.id, session.user_id, texts.seq, session.created_ms, texts.body)
-        .join_from(made.record_text, made.session, session.id == texts.session_id)
+        .join_from(
+            made.record_text,
+            made.session,
+            and_(session.id == texts.session_id, session.incarnation == texts.incarnation),
+        )
         .where(texts.words.op("@@")(wanted))
         .where(or_(session.expires_ms.is_(None), session.expires_ms > now))
     )
@@ -119,6 +134,6 @@ def _parsed(cursor: str) -> tuple[int, str, int]:
         created, session_id, seq = json.loads(base64.b64decode(cursor, b"-_", validate=True))
         if type(created) is type(seq) is int and max(abs(created), abs(seq)) < 2**63:
             return created, check_id(session_id), seq
-    except (ValueError, TypeError, binascii.Error):
+    except (ValueError, TypeError, RecursionError, binascii.Error):
         pass
     raise ValueError(f"{cursor!r} is no cursor of a search: pass one that `search` returned")

@@ -14,7 +14,16 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from turnkeep_session_postgres.values import BYTEA, BYTEAS, INT8, INT8S, TEXT, TEXTS, Statement
+from turnkeep_session_postgres.values import (
+    BYTEA,
+    BYTEAS,
+    INT8,
+    INT8S,
+    TEXT,
+    TEXTS,
+    Statement,
+    text,
+)
 
 COLUMNS: Final = (
     "id, user_id, incarnation, version, seq, base, meta, created_ms, updated_ms, expires_ms,"
@@ -52,12 +61,17 @@ class Statements:
         self.state = f"{place}.state"
         self.record = f"{place}.record"
         self.words = f"{place}.record_text"
+        self.words_name = text(self.words)
         self.search = search
         self.now = clock
         self._live = f"(expires_ms IS NULL OR expires_ms > {clock})"
-        self.tables = (self.record, self.state, *([self.words] if search else []), self.session)
-        """Those that rows of a session are in, its head last."""
         self._make_reading()
+        self._make_removing()
+        self._make_writing()
+
+    def add_texts(self) -> None:
+        """Change and remove texts, too, from now on: somebody has made their table."""
+        self.search = True
         self._make_removing()
         self._make_writing()
 
@@ -113,26 +127,36 @@ class Statements:
         )
         """(id)."""
         self.lock_expired = Statement(
-            f"SELECT id FROM {self.session} WHERE id = $1 AND NOT {self._live} FOR UPDATE", TEXT
+            f"SELECT id, seq FROM {self.session} WHERE id = $1 AND NOT {self._live} FOR UPDATE",
+            TEXT,
         )
         """(id)."""
         self.expired = Statement(
-            f"SELECT id FROM {self.session}"
+            f"SELECT id, seq FROM {self.session}"
             f" WHERE expires_ms IS NOT NULL AND expires_ms <= {self.now}"
             " ORDER BY expires_ms LIMIT $1 FOR UPDATE SKIP LOCKED",
             INT8,
         )
         """(limit)."""
+        tables = (self.record, self.state, *([self.words] if self.search else []), self.session)
         self.remove = [
             Statement(
                 f"DELETE FROM {table} WHERE {'id' if table == self.session else 'session_id'}"
                 " = ANY($1)",
                 TEXTS,
             )
-            for table in self.tables
+            for table in tables
         ]
         """(ids) each, after their heads were locked: a statement of its own sees what was appended
         while the lock was waited for."""
+        self.shorten = [
+            Statement(f"DELETE FROM {table} WHERE session_id = $1 AND seq > $2", TEXT, INT8)
+            for table in tables
+            if table in {self.record, self.words}
+        ] + [Statement(f"UPDATE {self.session} SET seq = $2 WHERE id = $1", TEXT, INT8)]
+        """(id, the last seq to keep) each: a part of a session that has expired."""
+        self.find_texts = Statement("SELECT to_regclass($1) IS NOT NULL", TEXT)
+        """(`words_name`): whether there is a table of texts."""
 
     def _make_writing(self) -> None:
         new = (
@@ -144,9 +168,13 @@ class Statements:
             f" {self.now} + $4, $4, $5)"
         )
         types = (TEXT, TEXT, BYTEA, INT8, BYTEA)
+        sweep = f"DELETE FROM {self.words} WHERE session_id = $1"
+        self.sweep_words = Statement(sweep, TEXT)
+        """(id): what somebody left behind who knew of no texts."""
+        swept = f", swept AS ({sweep} AND EXISTS (SELECT FROM made))" if self.search else ""
         self.create = Statement(
             f"WITH made AS ({created}), kept AS (INSERT INTO {self.state} (session_id, data)"
-            f" SELECT id, $6 FROM made) SELECT {COLUMNS} FROM made",
+            f" SELECT id, $6 FROM made){swept} SELECT {COLUMNS} FROM made",
             *types,
             BYTEA,
         )
@@ -175,8 +203,8 @@ class Statements:
         )
         words = ""
         if self.search:
-            copied_words = self._copy_words("$1", "$9", "$8", " AND EXISTS (SELECT FROM made)")
-            words = f", said AS ({copied_words})"
+            copied_words = self._copy_words("$1, $3", "$9, $10", "$8")
+            words = f"{swept}, said AS ({copied_words} AND EXISTS (SELECT FROM made))"
         head = (*types, BYTEA, INT8, INT8, TEXT, BYTEA)
         self.fork = Statement(
             f"WITH made AS ({new.format(values=source)}),"
@@ -198,8 +226,10 @@ class Statements:
             INT8,
         )
         """(id, source, upto)."""
-        self.copy_words = Statement(self._copy_words("$1", "$2", "$3", ""), TEXT, TEXT, INT8)
-        """(id, source, upto)."""
+        self.copy_words = Statement(
+            self._copy_words("$1, $4", "$2, $5", "$3"), TEXT, TEXT, INT8, BYTEA, BYTEA
+        )
+        """(id, source, upto, incarnation, that of the source)."""
         self.append = cache(self._append)
         self.append_head = cache(self._append_head)
         self.insert = Statement(
@@ -211,14 +241,15 @@ class Statements:
         )
         """(id, the seq before, data)."""
         self.insert_words = Statement(
-            f"INSERT INTO {self.words} (session_id, seq, body, words)"
-            f" SELECT $1, $2 + n, d, {WORDS} FROM unnest($3::text[]) WITH ORDINALITY AS u (d, n)"
-            " WHERE d IS NOT NULL",
+            f"INSERT INTO {self.words} (session_id, incarnation, seq, body, words)"
+            f" SELECT $1, $4, $2 + n, d, {WORDS}"
+            " FROM unnest($3::text[]) WITH ORDINALITY AS u (d, n) WHERE d IS NOT NULL",
             TEXT,
             INT8,
             TEXTS,
+            BYTEA,
         )
-        """(id, the seq before, texts)."""
+        """(id, the seq before, texts, incarnation)."""
         self.set_state = Statement(
             f"UPDATE {self.state} SET data = $2 WHERE session_id = $1", TEXT, BYTEA
         )
@@ -233,11 +264,12 @@ class Statements:
         )
         """(id, seqs)."""
 
-    def _copy_words(self, new: str, source: str, upto: str, more: str) -> str:
+    def _copy_words(self, new: str, source: str, upto: str) -> str:
+        """`new` and `source` are an id and an incarnation each."""
         return (
-            f"INSERT INTO {self.words} (session_id, seq, body, words)"
+            f"INSERT INTO {self.words} (session_id, incarnation, seq, body, words)"
             f" SELECT {new}, seq, body, words FROM {self.words}"
-            f" WHERE session_id = {source} AND seq BETWEEN 1 AND {upto}{more}"
+            f" WHERE (session_id, incarnation) = ({source}) AND seq BETWEEN 1 AND {upto}"
         )
 
     def _update(self, count: str, more: str = "", *, ttl: str | None = None) -> str:
@@ -282,8 +314,8 @@ class Statements:
         if texts:
             types.append(TEXTS)
             parts.append(
-                f"said AS (INSERT INTO {self.words} (session_id, seq, body, words)"
-                f" SELECT $1, seq - {count} + n, d, {WORDS} FROM changed,"
+                f"said AS (INSERT INTO {self.words} (session_id, incarnation, seq, body, words)"
+                f" SELECT $1, incarnation, seq - {count} + n, d, {WORDS} FROM changed,"
                 f" unnest(${len(types)}::text[]) WITH ORDINALITY AS u (d, n) WHERE d IS NOT NULL)"
             )
         return Statement(f"WITH {', '.join(parts)} SELECT {COLUMNS} FROM changed", *types)

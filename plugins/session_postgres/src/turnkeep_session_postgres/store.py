@@ -33,30 +33,20 @@ from turnkeep.store import (
 from turnkeep_session_postgres import outcomes, reads
 from turnkeep_session_postgres.calls import Calls, transaction
 from turnkeep_session_postgres.connecting import Connector
-from turnkeep_session_postgres.faults import ServerError
 from turnkeep_session_postgres.link import Link
+from turnkeep_session_postgres.opening import prepare
 from turnkeep_session_postgres.plugin import CAPABILITIES, PostgresOptions
 from turnkeep_session_postgres.pool import Pool
-from turnkeep_session_postgres.rows import first_row, ttl_ms
+from turnkeep_session_postgres.removal import Removed, Remover, notice_texts, remove
+from turnkeep_session_postgres.rows import Row, first_row, ttl_ms
 from turnkeep_session_postgres.statements import CLOCK, Statements
-from turnkeep_session_postgres.values import int8, text
-from turnkeep_session_postgres.versions import (
-    SEARCH,
-    Server,
-    bring_up,
-    found_versions,
-    look_at_server,
-    missing,
-)
+from turnkeep_session_postgres.values import text
+from turnkeep_session_postgres.versions import Server
 from turnkeep_session_postgres.writes import Change, Copy, Dialect, New, Plain, Single
 
-PURGE_SESSIONS: Final = 100
-"""Most sessions that a purge removes in one transaction."""
-
 MAX_BYTES: Final = 2**30 - 2**20
-"""Of one append: PostgreSQL takes no message, and no value, of 1 GiB."""
+"""Of one write with all its values: PostgreSQL takes no message, and no value, of 1 GiB."""
 
-_NO_RIGHT: Final = "42501"
 _logger = logging.getLogger("turnkeep.session_postgres")
 
 
@@ -82,6 +72,7 @@ class PostgresStore:
         self._texts = options.search
         kind = Plain if options.statements == "plain" else Single
         self._dialect: Dialect = kind(statements)
+        self._remover = Remover(statements)
 
     @classmethod
     async def open(
@@ -102,12 +93,12 @@ class PostgresStore:
             size=options.pool_size,
             wait=options.pool_timeout,
             idle=options.pool_idle,
-            place=connector.place,
         )
         calls = Calls(pool, connector, name=cls.name, retry_for=options.retry_for, log=logger)
         try:
-            server, search = await calls.write(
-                "opening the store", partial(_prepare, options, connector.place)
+            # Not as a write: it may be given up at any moment, since all of it can be repeated.
+            server, search = await calls.retrying(
+                "opening the store", partial(prepare, options, connector.place)
             )
         except BaseException:
             await calls.close()
@@ -128,11 +119,12 @@ class PostgresStore:
     ) -> Head:
         """Begin a session; see `SessionStore.create`."""
         new = _new(session_id, user_id, state, ttl, commit_id)
+        _check_size([state])
 
         async def work(link: Link, _: bool) -> Head:
             while True:
                 row = await self._dialect.create(link, new)
-                row = row or await outcomes.begun(link, self._sql, session_id, commit_id)
+                row = row or await self._begun(link, session_id, commit_id)
                 if row is not None:
                     return row.head()
 
@@ -184,7 +176,7 @@ class PostgresStore:
             data,
             texts if any(text is not None for text in texts) else None,
         )
-        self._check_size(data, texts)
+        _check_size(data, texts, (state, meta))
 
         async def work(link: Link, doubt: bool) -> Head:
             while True:
@@ -214,11 +206,13 @@ class PostgresStore:
         check_base(base, upto)
         new = _new(new_id, user_id, state, ttl, commit_id)
         copy = Copy(session_id, incarnation, upto, meta, base)
+        _check_size([state, meta])
 
         async def work(link: Link, _: bool) -> Head:
+            await notice_texts(link, self._sql)
             while True:
                 row = await self._dialect.fork(link, new, copy)
-                row = row or await outcomes.begun(link, self._sql, new_id, commit_id)
+                row = row or await self._begun(link, new_id, commit_id)
                 if row is not None:
                     return row.head()
                 await outcomes.check_source(link, self._sql, copy)
@@ -250,9 +244,10 @@ class PostgresStore:
             data,
             seqs=list(replacements),
         )
-        self._check_size(data)
+        _check_size(data, (state, meta))
 
         async def work(link: Link, doubt: bool) -> Head:
+            await notice_texts(link, self._sql)  # one that came later has changed the revision
             while True:
                 row = await self._dialect.erase(link, change)
                 row = row or await outcomes.changed(link, self._sql, change, doubt=doubt)
@@ -275,7 +270,8 @@ class PostgresStore:
                 if expected is not None and expected != row.revision:
                     raise SessionConflict(session_id, row.head())
                 begun = row.incarnation
-                await outcomes.remove(link, self._sql, [session_id])
+                await notice_texts(link, self._sql)
+                await remove(link, self._sql, [session_id.encode()])
             return True
 
         return await self._calls.write(f"deleting session {session_id!r}", work)
@@ -336,61 +332,22 @@ class PostgresStore:
         """Remove expired sessions in small transactions; see `SessionStore.purge`."""
         check_limit(limit)
         removed = 0
-        while removed < limit:
-            batch = min(limit - removed, PURGE_SESSIONS)
-            gone = await self._calls.write(
-                "removing expired sessions", partial(self._purge_some, batch)
-            )
+        more = True
+
+        async def work(link: Link, _: bool) -> Removed:
+            return await self._remover.purge(link, limit - removed)
+
+        while more and removed < limit:
+            gone, more = await self._calls.write("removing expired sessions", work)
             removed += gone
-            if not gone:
-                break
         return removed
 
     async def close(self) -> None:
         """Wait for what is in flight and end the connections; see `SessionStore.close`."""
         await self._calls.close()
 
-    async def _purge_some(self, limit: int, link: Link, _: bool) -> int:
-        async with transaction(link):
-            found = await link.run(self._sql.expired, [int8(limit)])
-            ids = [(found.get_value(each, 0) or b"").decode() for each in range(found.ntuples)]
-            if ids:
-                await outcomes.remove(link, self._sql, ids)
-        return len(ids)
-
-    def _check_size(self, *values: Sequence[bytes | None]) -> None:
-        size = sum(len(each or b"") for every in values for each in every)
-        if size > MAX_BYTES:
-            raise StoreError(
-                f"one write of {size:,} bytes is more than PostgreSQL takes ({MAX_BYTES:,}), and "
-                "nothing was written: write it in parts"
-            )
-
-
-async def _prepare(
-    options: PostgresOptions, place: str, link: Link, _: bool
-) -> tuple[Server, bool]:
-    """Look at the server and its tables; gives whether texts are kept there, too."""
-    schema, search = options.db_schema, options.search
-    server = await look_at_server(link)
-    found = await found_versions(link, schema)
-    if todo := missing(found, schema, place, search=search):
-        hint = "python -m turnkeep_session_postgres ddl" + (" --search" if search else "")
-        if not options.create_schema:
-            raise StoreError(
-                f"{place}: the tables for {' and '.join(todo)} in schema {schema!r} are missing or "
-                f"old, and create_schema = false: run what `{hint}` prints"
-            )
-        try:
-            await bring_up(link, schema, place, search=search)
-        except ServerError as error:
-            if error.sqlstate != _NO_RIGHT:
-                raise
-            raise StoreError(
-                f"{place}: the user may not make the tables in schema {schema!r} ({error}): GRANT "
-                f"CREATE, or let an administrator run what `{hint}` prints"
-            ) from None
-    return server, search or SEARCH in found
+    async def _begun(self, link: Link, session_id: str, commit_id: bytes) -> Row | None:
+        return await outcomes.begun(link, self._sql, self._remover, session_id, commit_id)
 
 
 def _new(session_id: str, user_id: str | None, state: bytes, ttl: Ttl, commit_id: bytes) -> New:
@@ -398,6 +355,15 @@ def _new(session_id: str, user_id: str | None, state: bytes, ttl: Ttl, commit_id
     if user_id is not None:
         check_id(user_id, "user id")
     return New(session_id, user_id, new_incarnation(), ttl_ms(ttl), commit_id, state)
+
+
+def _check_size(*values: Sequence[bytes | None]) -> None:
+    size = sum(len(each or b"") for every in values for each in every)
+    if size > MAX_BYTES:
+        raise StoreError(
+            f"one write of {size:,} bytes is more than PostgreSQL takes ({MAX_BYTES:,}), and "
+            "nothing was written: write it in parts, or less of it"
+        )
 
 
 def _searchable(said: str | None) -> bytes | None:

@@ -15,8 +15,11 @@ from turnkeep_session_postgres.values import INT8, TEXT, Statement, int8, text, 
 
 SESSIONS: Final = "sessions"
 SEARCH: Final = "search"
-VERSIONS: Final = {SESSIONS: 1, SEARCH: 1}
+VERSIONS: Final = {SESSIONS: 1, SEARCH: 2}
 """The current version of each component: how many steps `migrations.py` has for it."""
+
+TABLES: Final = {SESSIONS: ("session", "state", "record"), SEARCH: ("record_text",)}
+"""The names that each component takes in the schema."""
 
 MIGRATING: Final = 3600.0
 """Seconds that a statement of a migration may take."""
@@ -29,7 +32,7 @@ _NO_FUNCTION: Final = frozenset({"42883", "0A000"})
 
 _SERVER: Final = Statement(
     "SELECT current_setting('synchronous_commit', true), current_setting('fsync', true),"
-    " current_setting('full_page_writes', true)"
+    " current_setting('full_page_writes', true), current_setting('server_encoding', true)"
 )
 _FIND: Final = Statement("SELECT to_regclass($1) IS NOT NULL", TEXT)
 _FIND_SCHEMA: Final = Statement(
@@ -44,10 +47,20 @@ class Server(NamedTuple):
     warnings: tuple[str, ...]
 
 
-async def look_at_server(link: Link) -> Server:
-    """Ask what an append that has returned survives there."""
+async def look_at_server(link: Link, place: str) -> Server:
+    """Ask what an append that has returned survives there.
+
+    Raises StoreError for a database that cannot hold every text.
+    """
     result = await link.run(_SERVER, ())
-    commit, fsync, pages = ((result.get_value(0, column) or b"").decode() for column in range(3))
+    commit, fsync, pages, encoding = (
+        (result.get_value(0, column) or b"").decode() for column in range(4)
+    )
+    if encoding not in {"", "UTF8"}:
+        raise StoreError(
+            f"{place}: the database has the encoding {encoding}, and ids and texts need UTF8: make "
+            "one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0. Nothing was changed"
+        )
     warnings = []
     if fsync == "off":
         warnings.append("fsync is off: a loss of power may take or damage everything")
@@ -116,10 +129,26 @@ async def _migrate(link: Link, schema: str, place: str, *, search: bool) -> None
         await _run(link, [f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}"])
     found = await found_versions(link, schema)
     todo = missing(found, schema, place, search=search)
+    await _refuse_others(link, schema, place, [each for each in todo if each not in found])
     if not found:
         await _run(link, migrations.beginning(schema))
     for component in todo:
         await _run(link, migrations.steps(schema, component, found.get(component, 0)))
+
+
+async def _refuse_others(link: Link, schema: str, place: str, new: Iterable[str]) -> None:
+    """Raise StoreError for a table of somebody else under a name of ours."""
+    for component in new:
+        for name in TABLES[component]:
+            table = text(f"{quoted(schema)}.{name}")
+            if (await link.run(_FIND, (table,))).get_value(0, 0) != b"\1":
+                continue
+            # Without the lock, it may have been made just now by a process like this one.
+            if component not in await found_versions(link, schema):
+                raise StoreError(
+                    f"{place}: schema {schema!r} has a table {name!r} that is not this store's: "
+                    "say another schema in [session.postgres]. Nothing was changed"
+                )
 
 
 async def _has_locks(link: Link) -> bool:

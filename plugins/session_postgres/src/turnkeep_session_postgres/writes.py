@@ -174,22 +174,24 @@ class Plain:
         async with transaction(link):
             row = first_row(await link.run(self._sql.create_head, new.values()))
             if row is not None:
-                await link.run(self._sql.create_state, [text(new.session_id), new.state])
+                await self._begin(link, new)
         return row
 
     async def fork(self, link: Link, new: New, copy: Copy) -> Row | None:
         """Begin a session with records of another."""
         name, source = text(new.session_id), text(copy.source)
+        upto = int8(fitting(copy.upto))
         async with transaction(link):
             values = [*new.values(), *copy.values()]
             # Locked, so that the records are of the moment at which the source was looked at.
             await link.run(self._sql.lock, [source])
             row = first_row(await link.run(self._sql.fork_head, values))
             if row is not None:
-                await link.run(self._sql.create_state, [name, new.state])
-                await link.run(self._sql.copy_records, [name, source, int8(fitting(copy.upto))])
+                await self._begin(link, new)
+                await link.run(self._sql.copy_records, [name, source, upto])
                 if self._sql.search:
-                    await link.run(self._sql.copy_words, [name, source, int8(fitting(copy.upto))])
+                    of = [new.incarnation, copy.incarnation]
+                    await link.run(self._sql.copy_words, [name, source, upto, *of])
         return row
 
     async def append(self, link: Link, change: Change) -> Row | None:
@@ -208,7 +210,8 @@ class Plain:
                     await link.run(self._sql.insert, [name, before, data])
                 if change.texts is not None:
                     texts = array(TEXT, change.texts)
-                    await link.run(self._sql.insert_words, [name, before, texts])
+                    said = [name, before, texts, row.incarnation]
+                    await link.run(self._sql.insert_words, said)
                 if change.state is not None:
                     await link.run(self._sql.set_state, [name, change.state])
         return row
@@ -227,3 +230,8 @@ class Plain:
                 if change.state is not None:
                     await link.run(self._sql.set_state, [name, change.state])
         return row
+
+    async def _begin(self, link: Link, new: New) -> None:
+        await link.run(self._sql.create_state, [text(new.session_id), new.state])
+        if self._sql.search:
+            await link.run(self._sql.sweep_words, [text(new.session_id)])

@@ -45,7 +45,8 @@ class Load:
 
     SESSIONS = 12
 
-    def __init__(self, store) -> None:
+    def __init__(self, store, prefix: str = "s") -> None:
+        self.prefix = prefix
         self.store = store
         self.heads = {}
         self.conflicts = 0
@@ -58,7 +59,7 @@ class Load:
 
     async def begin(self) -> None:
         for number in range(self.SESSIONS):
-            name = f"s{number}"
+            name = f"{self.prefix}{number}"
             self.heads[name] = await self.store.create(name, commit_id=new_commit_id())
 
     async def _write(self, name: str) -> None:

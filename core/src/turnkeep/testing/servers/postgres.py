@@ -11,17 +11,16 @@ import signal
 import socket
 import struct
 import subprocess
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from turnkeep.testing.servers.process import (
-    READY,
     CannotStart,
     ServerFolder,
     ServerProcess,
+    children,
     find_program,
     free_port,
 )
@@ -94,6 +93,12 @@ class PostgresServer:
         return self._process.pid
 
     @property
+    def log(self) -> str:
+        """What it has written to its log so far."""
+        assert self._process is not None, "it has not been started"
+        return self._process.log.read_text(errors="replace")
+
+    @property
     def running(self) -> bool:
         """Whether it has been started and has not ended."""
         return self._process is not None and self._process.running
@@ -111,71 +116,78 @@ class PostgresServer:
             folder=self._folder,
             ready=lambda: _accepts(self.port),
             stop_signal=signal.SIGINT,  # the fast way: connections are ended, the data is synced
+            children=children,
         )
         self._process.start()
 
     def kill(self) -> None:
         """End it by SIGKILL, with the processes of its connections: nothing is synced any more."""
-        if self._process is None:
-            return
-        family = self._stopped_family() if self._process.running else []
-        self._process.kill()
-        for pid in family:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        deadline = time.monotonic() + READY
-        while any(map(_lives, family)) and time.monotonic() < deadline:
-            time.sleep(0.01)  # a new server refuses the folder while one of the old ones is there
+        if self._process is not None:
+            self._process.kill()
 
     def stop(self) -> None:
         """End it in good order; what it kept stays for another start."""
         if self._process is not None:
             self._process.stop()
 
+    def replica(self) -> PostgresServer:
+        """Make another server, to be started, that follows this one, which runs, as a standby."""
+        made = PostgresServer(self._program, config=self.config)
+        self._run(
+            made._folder,
+            "pg_basebackup",
+            f"--pgdata={made.data}",
+            f"--dbname={self.url}",
+            "--write-recovery-conf",
+            "--wal-method=stream",
+            "--checkpoint=fast",
+            "--no-sync",
+        )
+        return made
+
+    def promote(self) -> None:
+        """Let a standby follow no longer, and take writes. It returns when it does."""
+        self._run(self._folder, "pg_ctl", "promote", f"--pgdata={self.data}", "--wait")
+
     def freeze(self) -> None:
         """Let nothing of it run any more, until `thaw`: its connections stay, and say nothing."""
-        self._stopped_family()
+        assert self._process is not None, "it has not been started"
+        self._process.freeze()
 
     def thaw(self) -> None:
         """Let it go on."""
-        for pid in [*_children(self.pid), self.pid]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-
-    def _stopped_family(self) -> list[int]:
-        # Each child makes a process group of its own, so a signal to the group would miss them.
-        # The parent first: once it has stopped there are no new ones.
-        os.kill(self.pid, signal.SIGSTOP)
-        family = _children(self.pid)
-        for pid in family:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
-        return [self.pid, *family]
+        assert self._process is not None, "it has not been started"
+        self._process.thaw()
 
     def _make_data(self) -> None:
         secret = self._folder.path / "password"
         secret.write_text(PASSWORD)
         secret.chmod(0o644)
-        done = subprocess.run(  # noqa: S603  # the program that was found
-            [
-                _beside(self._program, "initdb"),
-                f"--pgdata={self.data}",
-                f"--username={USER}",
-                f"--pwfile={secret}",
-                "--auth=scram-sha-256",
-                "--encoding=UTF8",
-                "--locale=C",
-                "--no-sync",
-            ],
-            cwd=self._folder.path,
-            user=self._folder.user,
-            extra_groups=[] if self._folder.user else None,
+        self._run(
+            self._folder,
+            "initdb",
+            f"--pgdata={self.data}",
+            f"--username={USER}",
+            f"--pwfile={secret}",
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+        )
+
+    def _run(self, folder: ServerFolder, name: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's own programs as the server's user."""
+        done = subprocess.run(  # noqa: S603  # one beside the program that was found
+            [_beside(self._program, name), *arguments],
+            cwd=folder.path,
+            user=folder.user,
+            extra_groups=[] if folder.user else None,
             capture_output=True,
             check=False,
             text=True,
         )
         if done.returncode:
-            raise CannotStart(f"initdb failed:\n{done.stderr[-2000:]}")
+            raise CannotStart(f"{name} failed:\n{done.stderr[-2000:]}")
 
 
 class PgBouncer:
@@ -280,26 +292,3 @@ def _accepts(port: int) -> bool:
         probe.sendall(message)
         return probe.recv(1) == b"R"  # it asks for the password; E would be an error
     return False
-
-
-def _children(pid: int) -> list[int]:
-    return [child for child, parent, _ in _processes() if parent == pid]
-
-
-def _lives(pid: int) -> bool:
-    return any(each == pid and state != "Z" for each, _, state in _processes())
-
-
-def _processes() -> Iterator[tuple[int, int, str]]:
-    """Give number, parent and state of each process of this machine."""
-    if not Path("/proc/self/stat").exists():
-        command = ["ps", "-A", "-o", "pid=,ppid=,state="]
-        text = subprocess.run(command, capture_output=True, check=True, text=True).stdout  # noqa: S603  # a constant
-        for pid, parent, state in map(str.split, text.splitlines()):
-            yield int(pid), int(parent), state[0]
-        return
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            # The name, in brackets, may hold blanks and brackets itself.
-            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
-            yield int(folder.name), int(parent), state

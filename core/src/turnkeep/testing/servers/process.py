@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
@@ -100,7 +100,9 @@ class ServerFolder:
 class ServerProcess:
     """One process of a server. Its output goes to a file, whose end an error quotes.
 
-    `ready` tells whether it answers. Signals go to its whole group, as a kernel would take it.
+    `ready` tells whether it answers. Signals go to its whole group, as a kernel would take it;
+    `children` finds those of its processes that have groups of their own, by the number of the
+    first one.
     """
 
     def __init__(
@@ -110,12 +112,14 @@ class ServerProcess:
         folder: ServerFolder,
         ready: Callable[[], bool],
         stop_signal: signal.Signals = signal.SIGTERM,
+        children: Callable[[int], list[int]] = lambda _: [],
     ) -> None:
         self.command = list(command)
         self.log = folder.path / f"{Path(command[0]).name}.log"
         self._folder = folder
         self._ready = ready
         self._stop_signal = stop_signal
+        self._children = children
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.kill)
 
@@ -152,30 +156,69 @@ class ServerProcess:
             time.sleep(0.02)
 
     def kill(self) -> None:
-        """End it at once, by SIGKILL."""
-        self._end(signal.SIGKILL, READY)
+        """End it at once, by SIGKILL, frozen or not, and wait until nothing of it is left."""
+        if self._process is None or not self.running:
+            return
+        family = self.freeze()
+        self._signal(family, signal.SIGKILL)
+        self._process.wait(READY)
+        deadline = time.monotonic() + READY
+        # A new server may refuse the folder while one of the old ones is there.
+        while any(map(_lives, family)) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def stop(self) -> None:
-        """Ask it to end, and wait; SIGKILL if it does not."""
+        """Ask it to end, frozen or not, and wait; SIGKILL if it does not."""
+        if self._process is None or not self.running:
+            return
+        self._signal([], self._stop_signal)
+        self.thaw()
         try:
-            self._end(self._stop_signal, 10)
+            self._process.wait(10)
         except subprocess.TimeoutExpired:
             self.kill()
 
-    def freeze(self) -> None:
-        """Let nothing of it run any more, until `thaw`: its connections stay, and say nothing."""
-        os.killpg(self.pid, signal.SIGSTOP)
+    def freeze(self) -> list[int]:
+        """Let nothing of it run any more, until `thaw`: its connections stay, and say nothing.
+
+        Gives the numbers of its children.
+        """
+        self._signal([], signal.SIGSTOP)  # the parent first: then there are no new ones
+        family = self._children(self.pid)
+        self._signal(family, signal.SIGSTOP)
+        return family
 
     def thaw(self) -> None:
         """Let it go on."""
-        os.killpg(self.pid, signal.SIGCONT)
+        self._signal(self._children(self.pid), signal.SIGCONT)
 
-    def _end(self, how: signal.Signals, wait: float) -> None:
-        if self._process is None:
-            return
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, how)
-        if how is not signal.SIGKILL:
+    def _signal(self, family: Sequence[int], how: signal.Signals) -> None:
+        for pid in family:
             with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGCONT)
-        self._process.wait(wait)
+                os.kill(pid, how)
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, how)
+
+
+def children(pid: int) -> list[int]:
+    """Give the numbers of a process's own."""
+    return [child for child, parent, _ in _processes() if parent == pid]
+
+
+def _lives(pid: int) -> bool:
+    return any(each == pid and state != "Z" for each, _, state in _processes())
+
+
+def _processes() -> Iterator[tuple[int, int, str]]:
+    """Give number, parent and state of each process of this machine."""
+    if not Path("/proc/self/stat").exists():
+        command = ["ps", "-A", "-o", "pid=,ppid=,state="]
+        text = subprocess.run(command, capture_output=True, check=True, text=True).stdout  # noqa: S603  # a constant
+        for pid, parent, state in map(str.split, text.splitlines()):
+            yield int(pid), int(parent), state[0]
+        return
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            # The name, in brackets, may hold blanks and brackets itself.
+            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+            yield int(folder.name), int(parent), state
