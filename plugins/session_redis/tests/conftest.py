@@ -1,13 +1,15 @@
 """Fixtures: a prefix of its own for each test, stores on it, and a look at what is stored."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 from redis import Redis
 
 from turnkeep.store import Head, Record
+from turnkeep.testing.servers.proxy import Proxy
+from turnkeep.testing.servers.redis import RedisServer
 from turnkeep_session_redis.opening import open_store
 from turnkeep_session_redis.options import RedisOptions
 from turnkeep_session_redis.store import RedisStore
@@ -34,6 +36,52 @@ def raw(url: str, prefix: str) -> Iterator[Redis]:
         yield client
         for key in client.scan_iter(f"{prefix}:*", count=1000):
             client.delete(key)
+
+
+@pytest.fixture
+def through(url: str) -> Callable[[], tuple[Proxy, Callable[[], str]]]:
+    """Make a proxy before the server, and give the url that leads through it."""
+    port = int(url.rsplit(":", 1)[1].split("/", maxsplit=1)[0])
+
+    def make() -> tuple[Proxy, Callable[[], str]]:
+        proxy = Proxy(port)
+        return proxy, lambda: url.replace(str(port), str(proxy.port))
+
+    return make
+
+
+@pytest.fixture
+def server(redis_url: str) -> Iterator[Callable[..., RedisServer]]:  # it skips where none may run
+    """Start servers with options; they are gone after the test."""
+    started = []
+
+    def start(*config: str) -> RedisServer:
+        if RedisServer.program() is None:
+            pytest.skip("needs a server's program")
+        started.append(RedisServer(config=config))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let something happen between the first try of a store's call and the second."""
+
+    def set_up(store: RedisStore, happens: Callable[[], Awaitable[object]]) -> None:
+        look = store._link._look
+
+        async def first(deadline: float) -> None:
+            monkeypatch.setattr(store._link, "_look", look)
+            await happens()
+            await look(deadline)
+
+        monkeypatch.setattr(store._link, "_look", first)
+
+    return set_up
 
 
 @pytest.fixture

@@ -1,12 +1,13 @@
 """Writes: lost answers, forgotten scripts, sizes, what is refused."""
 
 import asyncio
-import os
 
 import pytest
+from redis.exceptions import ResponseError
 
 from turnkeep.errors import (
     CorruptSession,
+    SessionConflict,
     SessionExists,
     SessionNotFound,
     StoreUnavailable,
@@ -14,18 +15,7 @@ from turnkeep.errors import (
 from turnkeep.store import Loaded
 from turnkeep.testing.servers.proxy import Proxy
 from turnkeep_session_redis.keys import Keys
-
-
-@pytest.fixture
-def through(url):
-    """A proxy before the server, and the url that leads through it."""
-    port = int(url.rsplit(":", 1)[1].split("/")[0])
-
-    def make():
-        proxy = Proxy(port)
-        return proxy, lambda: url.replace(str(port), str(proxy.port))
-
-    return make
+from turnkeep_session_redis.scripts import DELETE
 
 
 async def whole(store, name="s"):
@@ -56,7 +46,7 @@ async def test_a_create_and_a_delete_whose_answer_is_lost_are_done_once(through,
         head = await begin(store, state=b"the state", user_id="u", ttl=60)
         assert (await whole(store)).head == head
         assert [each.session_id for each in (await store.list(user_id="u")).heads] == ["s"]
-        proxy.cut_answer(after=0, of=b"s:s")
+        proxy.cut_answer(after=0, of=DELETE.sha)
         assert await store.delete("s")
         assert proxy.cuts == 2
         assert await store.load("s") is None
@@ -64,19 +54,17 @@ async def test_a_create_and_a_delete_whose_answer_is_lost_are_done_once(through,
 
 
 async def test_a_lost_answer_with_a_stranger_behind_it_is_unknown(
-    through, opened, begin, append, monkeypatch
+    through, opened, begin, append, meanwhile
 ):
     """Ours was kept, then another's: no conflict, which would say that nothing was written."""
     proxy, url = through()
     async with proxy, opened(url=url()) as store, opened() as other:
         head = await begin(store)
-        look = store._link._look
 
-        async def meanwhile():
+        async def theirs():
             await append(other, (await whole(other)).head, b"theirs")
-            await look()
 
-        monkeypatch.setattr(store._link, "_look", meanwhile)
+        meanwhile(store, theirs)
         proxy.cut_answer(after=0, of=b"ours")
         with pytest.raises(StoreUnavailable, match="load it again"):
             await append(store, head, b"ours")
@@ -84,23 +72,20 @@ async def test_a_lost_answer_with_a_stranger_behind_it_is_unknown(
 
 
 async def test_a_lost_create_with_a_stranger_behind_it_is_ours(
-    through, opened, begin, append, monkeypatch
+    through, opened, begin, append, meanwhile
 ):
     """What stands there has our incarnation: the head as we made it, and no SessionExists."""
     proxy, url = through()
     async with proxy, opened(url=url()) as store, opened() as other:
-        look = store._link._look
 
-        async def meanwhile():
+        async def theirs():
             await append(other, (await whole(other)).head, b"theirs")
-            await look()
 
-        monkeypatch.setattr(store._link, "_look", meanwhile)
+        meanwhile(store, theirs)
         proxy.cut_answer(after=0, of=b"the state")
         head = await begin(store, state=b"the state", ttl=60, user_id="u")
         assert (head.revision.version, head.seq, head.user_id, head.ttl) == (0, 0, "u", 60)
         assert head.expires > head.created == head.updated
-        monkeypatch.undo()
         with pytest.raises(SessionExists):
             await begin(other)
 
@@ -203,27 +188,86 @@ async def test_calls_wait_for_a_connection_and_say_so_in_the_end(through, opened
         assert (await stuck).seq == 1
 
 
-async def test_an_append_to_what_is_gone_after_a_lost_answer(opened, begin, append):
+async def test_an_append_to_what_is_gone_after_a_lost_answer(
+    through, opened, begin, append, meanwhile
+):
     """Deleted meanwhile is SessionNotFound, whatever was tried before."""
-    async with opened() as store:
-        head = await begin(store)
-        await store.delete("s")
+    proxy, url = through()
+    async with proxy, opened(url=url()) as store, opened() as other:
+        head = await begin(store, records=1)
+        meanwhile(store, lambda: other.delete("s"))
+        proxy.cut_answer(after=0, of=b"ours")
         with pytest.raises(SessionNotFound):
-            await append(store, head, os.urandom(3))
+            await append(store, head, b"ours")
+        assert proxy.cuts == 1
+        assert await store.load("s") is None
 
 
-async def test_an_erase_tells_where_its_bytes_still_are(opened, begin, caplog):
-    """In the server's files, until it rewrites them: a warning says what to do."""
+async def test_a_conflict_after_no_connection_is_a_conflict(
+    through, opened, begin, append, meanwhile
+):
+    """What was never sent cannot have been done: the head comes along, and a delete is False."""
+    proxy, url = through()
+    async with proxy, opened(url=url()) as store, opened() as other:
+        head = await begin(store)
+        gone = await begin(store, "gone")
+        await other.delete("gone")
+        theirs = await append(other, head, b"theirs")
+
+        async def serve():
+            proxy.refuse(refusing=False)
+
+        for call in (
+            lambda: append(store, head, b"ours"),
+            lambda: store.delete("s", expected=head.revision),
+        ):
+            meanwhile(store, serve)
+            proxy.refuse()
+            proxy.cut_all()
+            await asyncio.sleep(0.05)  # the loop hears of it
+            with pytest.raises(SessionConflict) as caught:
+                await call()
+            assert caught.value.head == theirs
+        meanwhile(store, serve)
+        proxy.refuse()
+        proxy.cut_all()
+        await asyncio.sleep(0.05)
+        assert not await store.delete("gone", expected=gone.revision)
+
+
+async def test_what_is_said_of_full_memory_is_true(server, opened, begin, append, meanwhile):
+    """Nothing written, where nothing is; after a lost answer nobody knows."""
+    place = server()
+    async with (
+        Proxy(place.port) as proxy,
+        opened(url=f"redis://127.0.0.1:{proxy.port}") as store,
+    ):
+        head = await begin(store, records=1)
+
+        async def fill():
+            place.ask("CONFIG", "SET", "maxmemory", 1)
+
+        meanwhile(store, fill)
+        proxy.cut_answer(after=0, of=b"ours")
+        with pytest.raises(StoreUnavailable, match="may be written, or not"):
+            await append(store, head, b"ours")
+        found = await whole(store)
+        assert list(found.records) == [b"1", b"ours"]
+        with pytest.raises(StoreUnavailable, match="has written nothing"):
+            await append(store, found.head, b"2")
+        assert (await whole(store)).head == found.head
+
+
+async def test_a_write_that_the_server_calls_bad_never_returns(opened, begin, append, monkeypatch):
+    """Also where no check of our own finds out why."""
+    monkeypatch.setattr("turnkeep_session_redis.store.check_base", lambda *_: None)
     async with opened() as store:
-        head = await begin(store, records=2)
-        await store.erase("s", {1: b"x"}, expected=head.revision, commit_id=b"e")
-        assert "BGREWRITEAOF" in caplog.text
-        caplog.clear()
-    async with opened(rewrite_after_erase=True) as store:
-        head = (await whole(store)).head
-        await store.erase("s", {2: b"y"}, expected=head.revision, commit_id=b"f")
-        assert not caplog.text
-        assert list((await whole(store)).records) == [b"x", b"y"]
+        head = await begin(store, records=1)
+        with pytest.raises(ValueError, match="nothing is written"):
+            await append(store, head, b"2", base=9)
+        with pytest.raises(ValueError, match="nothing is written"):
+            await store.erase("s", {1: b"x"}, expected=head.revision, commit_id=b"e", base=2)
+        assert (await whole(store)).head == head
 
 
 async def test_a_long_load_is_one_snapshot_while_a_writer_runs(opened, begin, append):
@@ -256,6 +300,28 @@ async def test_a_long_load_is_one_snapshot_while_a_writer_runs(opened, begin, ap
             loads += 1
         await writing
         assert loads > 5
+
+
+async def test_a_long_load_that_is_cut_off_starts_over(opened, begin, append, monkeypatch):
+    """Records that were read by a second try, behind the head, would not be those of the head."""
+    async with opened() as store, opened() as other:
+        head = await append(store, await begin(store), *[b"old"] * 300)
+        together = store._link._together
+
+        async def refused(address, commands):
+            _, again = await together(address, commands)
+            await other.erase(
+                "s",
+                dict.fromkeys(range(1, 301), b"new"),
+                expected=head.revision,
+                commit_id=b"e",
+            )
+            return [ResponseError("TRYAGAIN"), again]
+
+        monkeypatch.setattr(store._link, "_together", refused)
+        found = await whole(store)
+        assert found.head.revision.version == head.revision.version + 1
+        assert set(found.records) == {b"new"}
 
 
 async def test_a_cancelled_load_leaves_its_connection_to_nobody(opened, begin):

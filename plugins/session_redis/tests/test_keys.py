@@ -10,7 +10,11 @@ from turnkeep_session_redis.keys import Keys, Member, behind, cursor, parse_curs
 IDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)
 HOSTILE = st.text("{}%:7BD*a\x01\U0001f600", min_size=1, max_size=8)
 MEMBERS = st.builds(
-    Member, st.integers(0, 3), st.one_of(IDS, HOSTILE), st.one_of(st.none(), IDS, HOSTILE)
+    Member,
+    st.integers(0, 3),
+    st.one_of(IDS, HOSTILE),
+    st.one_of(st.none(), IDS, HOSTILE),
+    st.binary(min_size=8, max_size=8),
 )
 KEYS = Keys("p")
 

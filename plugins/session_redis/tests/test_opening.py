@@ -23,23 +23,6 @@ DURABLE = {
 }
 
 
-@pytest.fixture
-def server(redis_url):
-    """Start servers with options; they are gone after the test."""
-    started = []
-
-    def start(*config):
-        if (program := RedisServer.program()) is None:
-            pytest.skip("needs a server's program")
-        started.append(RedisServer(program, config=config))
-        started[-1].start()
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.kill()
-
-
 @pytest.mark.parametrize("kind", DURABLE)
 async def test_durability_is_what_the_server_is_set_to(kind, opened, server, caplog):
     """Power with appendfsync always, else process, none without any file; faults are warned of."""

@@ -12,7 +12,6 @@ from redis.exceptions import (
     BusyLoadingError,
     ClusterDownError,
     MasterDownError,
-    MaxConnectionsError,
     MovedError,
     NoPermissionError,
     OutOfMemoryError,
@@ -40,6 +39,9 @@ _MOVED_ON_TYPES: Final = (
 )
 _MOVED_ON: Final = re.compile(r"\b(READONLY|MASTERDOWN|CLUSTERDOWN|LOADING)\b")
 """After these another server may be the right one by now."""
+_UNKNOWN: Final = (
+    "refuses to repeat a call whose answer was lost, so that it may be written, or not"
+)
 _ECHO: Final = re.compile(r",? with args beginning with.*", re.DOTALL)
 
 
@@ -48,6 +50,10 @@ class TooFewReplicas(ResponseError):
 
     def __init__(self, have: int, wanted: int) -> None:
         super().__init__(f"it is written, and {have} of {wanted} replicas have it")
+
+
+class NotConnected(RedisConnectionError):
+    """There is no connection, so nothing was sent."""
 
 
 Connection: Final = (RedisConnectionError, RedisTimeoutError, OSError, TimeoutError, EOFError)
@@ -68,9 +74,7 @@ def is_lost(error: BaseException) -> bool:
     """Tell whether the server may have done what it was asked, without our hearing of it."""
     if isinstance(error, TooFewReplicas):
         return True  # it is done, and no answer to the caller says so yet
-    return isinstance(error, Connection) and not isinstance(
-        error, BusyLoadingError | MaxConnectionsError
-    )
+    return isinstance(error, Connection) and not isinstance(error, BusyLoadingError | NotConnected)
 
 
 def is_passing(error: BaseException) -> bool:
@@ -87,12 +91,15 @@ def is_passing(error: BaseException) -> bool:
 def is_moved_on(error: BaseException) -> bool:
     """Tell whether to look anew for the right server."""
     if isinstance(error, (*Connection, *_MOVED_ON_TYPES)):
-        return not isinstance(error, MaxConnectionsError)
+        return True
     return isinstance(error, ResponseError) and _MOVED_ON.search(str(error)) is not None
 
 
-def explain(error: BaseException, where: object) -> StoreError:
-    """Give the error that the caller of the store gets."""
+def explain(error: BaseException, where: object, *, lost: bool = False) -> StoreError:
+    """Give the error that the caller of the store gets.
+
+    `lost`: an earlier try of the same call may have been done without an answer.
+    """
     said = reason(error)
     if is_login(error):
         return StoreUnavailable(
@@ -112,8 +119,8 @@ def explain(error: BaseException, where: object) -> StoreError:
     text = str(error)
     if isinstance(error, OutOfMemoryError) or "OOM" in text:
         return StoreUnavailable(
-            f"{where} is out of memory and has written nothing: raise its maxmemory, purge "
-            "expired sessions or delete some"
+            f"{where} is out of memory and {_UNKNOWN if lost else 'has written nothing'}: raise "
+            "its maxmemory, purge expired sessions or delete some"
         )
     if "MISCONF" in text:
         return StoreUnavailable(
@@ -132,8 +139,6 @@ def explain(error: BaseException, where: object) -> StoreError:
 
 def reason(error: BaseException) -> str:
     """Say an error in a line. What a server repeats of a command's arguments is left out."""
-    if isinstance(error, MaxConnectionsError):
-        return "all connections are in use"
     text = _ECHO.sub("", str(error)).split(" script:", 1)[0].strip()
     first = text.splitlines()[0] if text else type(error).__name__
     return first[:200]

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from turnkeep.errors import CorruptSession
 from turnkeep.store import KEEP, Head, Keep, Revision, Ttl, check_ttl
+from turnkeep_session_redis.keys import Member
 from turnkeep_session_redis.scripts import HEAD_FORM, HEAD_SIZE, RENOTE_LASTING, RENOTE_LEAST
 
 FORM: Final = b"="
@@ -55,6 +56,10 @@ class Line(NamedTuple):
             moment(self.expires) if self.expires else None,
             self.ttl / 1000 if self.ttl else None,
         )
+
+    def member(self, session_id: str, user_id: str | None) -> Member:
+        """Give how this life of the session stands in the indexes."""
+        return Member(self.created, session_id, user_id, self.incarnation)
 
     @property
     def index_until(self) -> int:
@@ -124,6 +129,24 @@ def changes(
     if state is not None:
         arguments.append(state)
     return arguments
+
+
+def damaged(session_id: str) -> CorruptSession:
+    """Give the error for a key that holds something else."""
+    return CorruptSession(
+        session_id,
+        0,
+        "what its key holds is no session of this version of turnkeep; delete it, or restore it",
+    )
+
+
+def incomplete(session_id: str, seq: int, records: int) -> CorruptSession:
+    """Give the error for a list that has not as many records as its head says."""
+    return CorruptSession(
+        session_id,
+        min(records, seq) + 1 if records >= 0 else 0,
+        f"the session has {seq} records, and its list {records}",
+    )
 
 
 def _within(base: int) -> int:

@@ -18,12 +18,12 @@ from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from turnkeep.errors import CorruptSession
-from turnkeep.store import Head
-from turnkeep_session_redis.heads import Line, parse_line
+from turnkeep.store import Head, Revision
+from turnkeep_session_redis.heads import Line, parse_line, point
 from turnkeep_session_redis.keys import SHARDS, Keys, Member, parse_member
 from turnkeep_session_redis.link import Link
 from turnkeep_session_redis.node import Command
-from turnkeep_session_redis.scripts import NOTE, RENOTE_LASTING, Script
+from turnkeep_session_redis.scripts import NOTE, NOTED, RENOTE_LASTING, RENOTE_SOON, Script
 
 PATIENCE: Final = 2.0
 """Seconds that the note of a session may take; its write is done, and waits for it."""
@@ -57,8 +57,12 @@ class Index:
         self._keys = keys
         self._list_all = list_all
 
-    async def note(self, member: Member, line: Line) -> None:
-        """Put a session into the indexes, or renew it there; a failure is only logged."""
+    async def note(self, member: Member, line: Line, *, again: bool = False) -> None:
+        """Put a session into the indexes, or renew it there; a failure is only logged.
+
+        Until it has been done `again`, by an append, or where that fails, the next append that
+        comes a minute later does it again.
+        """
         if not (self._list_all or member.user_id):
             return
         name, until = member.encode(), line.index_until
@@ -74,12 +78,14 @@ class Index:
             async with asyncio.timeout(PATIENCE):
                 answers = await self._link.many(calls)
                 _check(answers)
+                if again:
+                    await self._confirm(member, line)
                 if answers[-1]:
                     await self.sweep(answers[-1], line.updated)
         except Exception as error:  # noqa: BLE001  # the session itself is written
             _logger.warning(
-                "session %r is written, but the index does not show it yet (%s); an append that "
-                "comes later puts it there",
+                "session %r is written, but the index may not show it yet (%s); an append that "
+                "comes a minute later puts it there",
                 member.session_id,
                 type(error).__name__,
             )
@@ -157,6 +163,14 @@ class Index:
         answers = await self._link.many([(key, ("LRANGE", key, 0, 2), None) for key in keys])
         _check(answers)
         return [_found(*each) for each in zip(members, answers, strict=True)]
+
+    async def _confirm(self, member: Member, line: Line) -> None:
+        """Put the next note off; a young session is noted once more instead."""
+        if line.updated - line.created < RENOTE_SOON:
+            return  # spares most sessions' first append a round trip
+        key = self._keys.session(member.session_id)
+        revision = point(Revision(line.incarnation, line.version))
+        await self._link.run(NOTED, key, revision)
 
     async def _repair(self, looked: Iterable[Found]) -> None:
         if gone := [each.member for each in looked if each.line is None and not each.damaged]:
@@ -238,7 +252,7 @@ def _found(member: Member, answer: Sequence[bytes]) -> Found:
     except CorruptSession:
         _logger.exception("a session is left out of the list")
         return Found(member, damaged=True)
-    if line.created != member.created:
+    if line.incarnation != member.incarnation:
         return Found(member)  # its id has begun a new life, noted by itself
     return Found(member, line.head(member.session_id, answer[1], answer[2]), line)
 

@@ -24,6 +24,7 @@ SHARDS: Final = 64
 
 _LAST: Final = 10**16 - 1
 _DIGITS: Final = 16
+_INCARNATION: Final = 8
 
 
 class Keys:
@@ -52,14 +53,17 @@ class Member(NamedTuple):
     created: int
     session_id: str
     user_id: str | None
+    incarnation: bytes
 
     def encode(self) -> bytes:
         """Write it so that members sort as `list` does: newest first, then by id.
 
-        The NUL, which no id may hold, sorts an id before all that begin with it.
+        The NUL, which no id may hold, sorts an id before all that begin with it. The incarnation
+        tells two lives apart that begin in the same millisecond.
         """
         user = self.user_id or ""
-        return f"{_LAST - self.created:0{_DIGITS}}{self.session_id}\0{user}".encode()
+        name = f"{_LAST - self.created:0{_DIGITS}}{self.session_id}\0{user}"
+        return name.encode() + self.incarnation
 
     @property
     def shard(self) -> int:
@@ -69,8 +73,9 @@ class Member(NamedTuple):
 
 def parse_member(text: bytes) -> Member:
     """Read what `Member.encode` made."""
-    session_id, _, user = text[_DIGITS:].decode().partition("\0")
-    return Member(_LAST - int(text[:_DIGITS]), session_id, user or None)
+    session_id, _, user = text[_DIGITS:-_INCARNATION].decode().partition("\0")
+    created = _LAST - int(text[:_DIGITS])
+    return Member(created, session_id, user or None, text[-_INCARNATION:])
 
 
 def behind(created: int, session_id: str) -> bytes:

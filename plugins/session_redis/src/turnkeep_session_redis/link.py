@@ -100,17 +100,17 @@ class Link:
             else:
                 return Answer(value, lost)
             if not is_passing(fault):
-                raise explain(fault, self.topology.place) from fault
+                raise explain(fault, self.topology.place, lost=lost) from fault
             if hops < REDIRECTIONS:
                 continue
             hops = 0
             wait = random.uniform(pause / 2, pause)  # noqa: S311  # jitter, no secret
             pause = min(2 * pause, LONGEST_PAUSE)
             if loop.time() + wait > deadline:
-                raise explain(fault, self.topology.place) from fault
+                raise explain(fault, self.topology.place, lost=lost) from fault
             await asyncio.sleep(wait)
             if is_moved_on(fault):
-                await self._look()
+                await self._look(deadline)
 
     async def many(self, calls: Sequence[tuple[bytes, Command, Script | None]]) -> list[Reply]:
         """Send commands for many keys, those of one server in one go.
@@ -155,6 +155,16 @@ class Link:
         await asyncio.gather(*(group(address, numbers) for address, numbers in groups.items()))
         return answers
 
+    async def once(self, key: bytes, commands: Sequence[Command]) -> list[Reply] | None:
+        """Send commands for a key over one connection; None unless all were answered at once."""
+        if (address := self.topology.of_key(key)) is None:
+            return None
+        try:
+            answers = await self._together(address, commands)
+        except Exception:  # noqa: BLE001  # the caller asks in another way
+            return None
+        return None if any(isinstance(each, Exception) for each in answers) else answers
+
     async def close(self) -> None:
         """Close every connection."""
         await self.topology.close()
@@ -166,9 +176,10 @@ class Link:
             raise ResponseError("CLUSTERDOWN a slot has no owner")
         return address
 
-    async def _look(self) -> None:
+    async def _look(self, deadline: float) -> None:
         try:
-            await self.topology.look()
+            async with asyncio.timeout_at(deadline):
+                await self.topology.look()
         except Exception as error:
             if not is_passing(error):
                 raise explain(error, self.topology.place) from error
@@ -227,7 +238,7 @@ class Link:
                 raise TooFewReplicas(have, replicas)
         return value
 
-    async def _together(self, address: Address, commands: list[Command]) -> list[Reply]:
+    async def _together(self, address: Address, commands: Sequence[Command]) -> list[Reply]:
         await self._gate.acquire()
         try:
             return await self.nodes[address].ask_all(commands)

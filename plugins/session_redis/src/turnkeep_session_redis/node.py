@@ -15,6 +15,9 @@ from redis.asyncio import Connection
 from redis.exceptions import ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from turnkeep_session_redis.faults import Connection as Faults
+from turnkeep_session_redis.faults import NotConnected, is_login, reason
+
 Command: TypeAlias = tuple[Any, ...]
 """Words of bytes, text or whole numbers."""
 Reply: TypeAlias = Any
@@ -125,8 +128,10 @@ class Node:
                     return connection
                 await _drop(connection)
             await self._connect(connection)
-        except BaseException:
+        except BaseException as error:
             await _drop(connection)
+            if isinstance(error, Faults) and not is_login(error):
+                raise NotConnected(reason(error)) from error
             raise
         return connection
 

@@ -62,7 +62,7 @@ def _link(options: RedisOptions, place: Place) -> Link:
         )
         topology = Sentinel(place, nodes, Nodes(watcher))
     elif place.kind == "cluster":
-        topology = Cluster(place, nodes)
+        topology = Cluster(place, nodes, options.timeout)
     else:
         topology = Single(place, nodes)
     return Link(

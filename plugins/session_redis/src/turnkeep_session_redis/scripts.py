@@ -28,6 +28,8 @@ RENOTE_LASTING: Final = 7 * 86_400_000
 """Milliseconds after which an append also notes its session in the indexes again: a quarter of its
 ttl, at least the first of these, the second where it has none. So what an index lost comes back,
 and an index that expires does not before its sessions."""
+RENOTE_SOON: Final = 60_000
+"""Milliseconds after which it does so where nobody has confirmed that the last note was done."""
 
 OK: Final = b"k"
 OK_NOTE: Final = b"K"
@@ -145,7 +147,7 @@ if with_ttl == 1 and new_ttl ~= ttl then
   noted = 0
 end
 if noted <= now then
-  noted = now + (ttl == 0 and LASTING or math.max(math.floor(ttl / 4), LEAST))
+  noted = now + SOON
   status = 'K'
 end
 local expires = 0
@@ -170,13 +172,29 @@ elseif had > 0 then
   redis.call('PERSIST', key)
 end
 return say(status, head, found[2], with_meta == 1 and '' or found[3])
+""".replace("SOON", str(RENOTE_SOON))
+)
+
+NOTED: Final = Script(
+    _CLOCK
+    + """
+-- The indexes have it: put the next note off, unless somebody has written since, whose note it is.
+-- ARGV: incarnation with version
+local head = redis.call('LINDEX', key, 0)
+if not head or #head < 73 or string.byte(head) ~= 104 then return 0 end
+if string.sub(head, 2, 17) ~= ARGV[1] then return 0 end
+local ttl = struct.unpack('>I8', head, 58)
+local noted = now + (ttl == 0 and LASTING or math.max(math.floor(ttl / 4), LEAST))
+redis.call('LSET', key, 0, string.sub(head, 1, 65) .. struct.pack('>I8', noted)
+  .. string.sub(head, 74))
+return 1
 """.replace("LASTING", str(RENOTE_LASTING)).replace("LEAST", str(RENOTE_LEAST))
 )
 
 DELETE: Final = Script(
     _FOUND
     + """
--- ARGV: incarnation with version, or ''
+-- ARGV: incarnation, with or without version; '' deletes what cannot be understood
 if form ~= 104 then
   if ARGV[1] ~= '' then return 'd' end
   redis.call('UNLINK', key)
@@ -184,7 +202,7 @@ if form ~= 104 then
 end
 local expires = struct.unpack('>I8', head, 50)
 if expires > 0 and expires <= now then return 'n' end
-if ARGV[1] ~= '' and string.sub(head, 2, 17) ~= ARGV[1] then
+if ARGV[1] == '' or string.sub(head, 2, 1 + #ARGV[1]) ~= ARGV[1] then
   return say('c', head, found[2], found[3])
 end
 redis.call('UNLINK', key)

@@ -7,7 +7,6 @@ from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from turnkeep.errors import (
-    CorruptSession,
     SessionConflict,
     SessionExists,
     SessionNotFound,
@@ -39,6 +38,8 @@ from turnkeep_session_redis.heads import (
     Line,
     Records,
     changes,
+    damaged,
+    incomplete,
     moment,
     parse_said,
     point,
@@ -46,18 +47,17 @@ from turnkeep_session_redis.heads import (
     unpacked,
 )
 from turnkeep_session_redis.index import Index
-from turnkeep_session_redis.keys import Keys, Member, cursor, parse_cursor
+from turnkeep_session_redis.keys import Keys, cursor, parse_cursor
 from turnkeep_session_redis.link import Answer, Link
+from turnkeep_session_redis.removal import remove, see_to_files
 from turnkeep_session_redis.scripts import (
     BAD,
     CONFLICT,
     CREATE,
     DAMAGED,
-    DELETE,
     DONE,
     EXISTS,
     FIXED,
-    GONE,
     LOAD,
     NONE,
     OK,
@@ -221,7 +221,7 @@ class RedisStore:
             replicas=self._replicas,
         )
         if (status := answer.value[:1]) == DAMAGED:
-            raise _damaged(session_id)
+            raise damaged(session_id)
         said = parse_said(answer.value)
         line = said.line
         if status == EXISTS:
@@ -232,7 +232,7 @@ class RedisStore:
             line = Line(incarnation, 0, 0, 0, line.created, line.created, expires, ttl)
         elif status == DONE:
             user = said.user
-        await self._index.note(Member(line.created, session_id, user.decode() or None), line)
+        await self._index.note(line.member(session_id, user.decode() or None), line)
         return line.head(session_id, user, b"")
 
     async def _load(
@@ -251,19 +251,19 @@ class RedisStore:
         if (status := text[:1]) == NONE:
             return None
         if status == DAMAGED:
-            raise _damaged(session_id)
+            raise damaged(session_id)
         said = parse_said(text)
         line, head, now = said.line, said.head(session_id), moment(said.now)
         if status == SAME:
             return NotModified(head, now)
         state, length, found = rest
         if length != line.seq + FIXED:
-            raise _incomplete(session_id, line.seq, length - FIXED)
+            raise incomplete(session_id, line.seq, length - FIXED)
         first = max(line.base, 1) if after is None else max(after, 0) + 1
         if found is None:
             last = line.seq if limit is None else min(line.seq, first + limit - 1)
             found = await self._many_records(key, first, last, head.revision)
-            if found is None:  # written meanwhile: at a price, all at once
+            if found is None:  # written meanwhile, or cut off: at a price, all at once
                 return await self._load(session_id, after, limit, known, MOST)
         records = unpacked(session_id, first, found)
         more = bool(records) and first + len(records) - 1 < line.seq
@@ -272,16 +272,14 @@ class RedisStore:
     async def _many_records(
         self, key: bytes, first: int, last: int, revision: Revision
     ) -> Records | None:
-        """Read records without a script, then the head; None if that is not at the revision."""
-        found, again = await self._link.many(
-            [
-                (key, ("LRANGE", key, first + FIXED - 1, last + FIXED - 1), None),
-                (key, ("LINDEX", key, 0), None),
-            ]
+        """Read records without a script, then the head; None unless that is at the revision."""
+        answers = await self._link.once(
+            key,
+            [("LRANGE", key, first + FIXED - 1, last + FIXED - 1), ("LINDEX", key, 0)],
         )
-        for each in (found, again):
-            if isinstance(each, Exception):
-                raise each
+        if answers is None:  # one that is repeated by itself would prove nothing
+            return None
+        found, again = answers
         same = again is not None and again[1:].startswith(point(revision))
         return found if same else None
 
@@ -300,7 +298,7 @@ class RedisStore:
         if (status := answer.value[:1]) == NONE:
             raise SessionNotFound(session_id)
         if status == DAMAGED:
-            raise _damaged(session_id)
+            raise damaged(session_id)
         said = parse_said(answer.value)
         if meta is not None and status in {OK, OK_NOTE}:
             said = said._replace(meta=meta)  # it is not sent back
@@ -310,8 +308,13 @@ class RedisStore:
         if status == BAD:
             check_seqs(erased, head.seq)
             check_base(base or 0, head.seq + count)
+            raise ValueError(
+                f"session {session_id!r}: the server refuses a seq or base as none that there is; "
+                "nothing is written"
+            )
         if status != OK:
-            await self._index.note(Member(said.line.created, session_id, head.user_id), said.line)
+            member = said.line.member(session_id, head.user_id)
+            await self._index.note(member, said.line, again=True)
         return head
 
     async def _erase(
@@ -323,37 +326,18 @@ class RedisStore:
         seqs: Sequence[int],
     ) -> Head:
         head = await self._write(session_id, arguments, base, meta, erased=seqs)
-        address = self._link.topology.of_key(self._keys.session(session_id))
-        if self._rewrite and address is not None:
-            try:
-                await self._link.call(self._keys.session(session_id), ("BGREWRITEAOF",))
-            except StoreError as error:
-                _logger.warning("the append-only file is not rewritten: %s", error)
-            else:
-                return head
-        if self.durability != "none" and seqs:
-            _logger.warning(
-                "what was erased from session %r stays in the files of %s until it rewrites them: "
-                "run BGREWRITEAOF, and BGSAVE where it keeps snapshots; backups have it, too",
-                session_id,
-                address,
-            )
+        if seqs:
+            key = self._keys.session(session_id)
+            await see_to_files(self._link, key, session_id, rewrite=self._rewrite)
         return head
 
     async def _delete(self, session_id: str, expected: Revision | None) -> bool:
         key = self._keys.session(session_id)
-        answer = await self._link.run(DELETE, key, point(expected))
-        if (status := answer.value[:1]) == NONE:
-            return answer.lost
-        if status == DAMAGED:
-            raise _damaged(session_id)
-        if status == GONE:
-            return True
-        said = parse_said(answer.value)
-        if status == CONFLICT:
-            raise SessionConflict(session_id, said.head(session_id))
-        await self._index.forget(Member(said.line.created, session_id, said.user.decode() or None))
-        return True
+        removal = await remove(self._link, key, session_id, expected)
+        if removal.said is not None:
+            said = removal.said
+            await self._index.forget(said.line.member(session_id, said.user.decode() or None))
+        return removal.gone
 
     async def _list(self, user_id: str | None, limit: int, start: bytes | None) -> Page:
         if user_id is None and Capability.LIST_ALL not in self.capabilities:
@@ -372,19 +356,3 @@ class RedisStore:
             f"session {session_id!r}: the answer to a write was lost, and somebody has written "
             "since; whether it was kept is to be seen in the session: load it again"
         )
-
-
-def _damaged(session_id: str) -> CorruptSession:
-    return CorruptSession(
-        session_id,
-        0,
-        "what its key holds is no session of this version of turnkeep; delete it, or restore it",
-    )
-
-
-def _incomplete(session_id: str, seq: int, records: int) -> CorruptSession:
-    return CorruptSession(
-        session_id,
-        min(records, seq) + 1 if records >= 0 else 0,
-        f"the session has {seq} records, and its list {records}",
-    )

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from redis.crc import key_slot
-from redis.exceptions import ConnectionError as RedisConnectionError
 
-from turnkeep_session_redis.faults import is_login, reason
+from turnkeep_session_redis.faults import NotConnected, is_login, reason
 from turnkeep_session_redis.node import Reply
 from turnkeep_session_redis.nodes import Nodes
 from turnkeep_session_redis.place import Address, Place
 
 SLOTS: Final = 16_384
+STAGGER: Final = 0.1
+"""Seconds after which the next node of a Cluster is asked, too, for the owners of slots."""
+
+Owners: TypeAlias = list["Address | None"]
 
 
 class Topology(Protocol):
@@ -119,7 +122,7 @@ class Sentinel:
             self._order.remove(address)
             self._order.insert(0, address)
             return found[0].decode(), int(found[1])
-        raise RedisConnectionError(f"no sentinel names a primary ({'; '.join(faults)})")
+        raise NotConnected(f"no sentinel names a primary ({'; '.join(faults)})")
 
     async def close(self) -> None:
         """Close the connections to the sentinels."""
@@ -129,12 +132,12 @@ class Sentinel:
 class Cluster:
     """The owner of a key's slot."""
 
-    def __init__(self, place: Place, nodes: Nodes) -> None:
+    def __init__(self, place: Place, nodes: Nodes, timeout: float) -> None:
         self.place = place
         self._nodes = nodes
-        self._owners: list[Address | None] = []
-        self._looking = asyncio.Lock()
-        self._looks = 0
+        self._timeout = timeout
+        self._owners: Owners = []
+        self._looking: asyncio.Task[None] | None = None
 
     def of_key(self, key: bytes) -> Address | None:
         """Give the owner of the key's slot."""
@@ -145,13 +148,14 @@ class Cluster:
         return sorted({owner for owner in self._owners if owner is not None})
 
     async def look(self) -> None:
-        """Ask a node, any that answers, for the owners of all slots; many at once ask once."""
-        looks = self._looks
-        async with self._looking:
-            if self._looks != looks:
-                return
-            await self._look()
-            self._looks += 1
+        """Ask a node, any that answers, for the owners of all slots.
+
+        Many at once ask once, and have its answer or failure; it takes `timeout` at most.
+        """
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._look())
+            self._looking.add_done_callback(_see)
+        await asyncio.shield(self._looking)
 
     def moved(self, key: bytes, to: Address) -> None:
         """Take note that a slot has another owner."""
@@ -159,27 +163,78 @@ class Cluster:
             self._owners[key_slot(key)] = to
 
     async def close(self) -> None:
-        """Do nothing."""
+        """End a look that nobody waits for any more."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
 
     async def _look(self) -> None:
-        faults = []
-        for address in dict.fromkeys([*self.primaries(), *self.place.addresses]):
-            try:
-                found = await self._nodes[address].ask("CLUSTER", "SLOTS")
-            except Exception as error:  # another one may answer
-                if is_login(error):
-                    raise
-                faults.append(f"{address}: {reason(error)}")
-                continue
-            if owners := _owners(found, address):
-                self._owners = owners
-                return
-            faults.append(f"{address}: knows no slots")
-        raise RedisConnectionError(f"no node tells the owners of slots ({'; '.join(faults)})")
+        """Ask one node after the other, each some time after the last, until one has answered."""
+        addresses = list(dict.fromkeys([*self.primaries(), *self.place.addresses]))
+        asked: dict[asyncio.Task[Owners], Address] = {}
+        faults: dict[Address, str] = {}
+        try:
+            async with asyncio.timeout(self._timeout):
+                for number, address in enumerate(addresses):
+                    asked[asyncio.create_task(self._ask(address))] = address
+                    last = number == len(addresses) - 1
+                    if await self._answered(asked, faults, None if last else STAGGER):
+                        return
+        except TimeoutError:
+            late = f"no answer within {self._timeout:g} s"
+            faults |= dict.fromkeys((each for each in addresses if each not in faults), late)
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        said = "; ".join(f"{address}: {fault}" for address, fault in faults.items())
+        raise NotConnected(f"no node tells the owners of slots ({said})")
+
+    async def _answered(
+        self,
+        asked: dict[asyncio.Task[Owners], Address],
+        faults: dict[Address, str],
+        patience: float | None,
+    ) -> bool:
+        """Wait until a node has told the owners, or a while, or until all have failed.
+
+        With patience, that the last one has failed is enough: the next one is asked at once.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = None if patience is None else loop.time() + patience
+        *_, newest = asked
+        while waiting := [task for task, address in asked.items() if address not in faults]:
+            if deadline is not None and newest not in waiting:
+                return False
+            limit = None if deadline is None else deadline - loop.time()
+            done, _ = await asyncio.wait(
+                waiting, timeout=limit, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                return False
+            for task in done:
+                if (error := task.exception()) is None:
+                    if owners := task.result():
+                        self._owners = owners
+                        return True
+                    faults[asked[task]] = "knows no slots"
+                elif is_login(error):
+                    raise error
+                else:
+                    faults[asked[task]] = reason(error)
+        return False
+
+    async def _ask(self, address: Address) -> Owners:
+        return _owners(await self._nodes[address].ask("CLUSTER", "SLOTS"), address)
 
 
-def _owners(found: Reply, asked: Address) -> list[Address | None]:
-    owners: list[Address | None] = [None] * SLOTS
+def _see(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()  # seen, also where all who waited were cancelled
+
+
+def _owners(found: Reply, asked: Address) -> Owners:
+    owners: Owners = [None] * SLOTS
     for first, last, primary, *_ in found:
         # A node that does not know its own name says none, or "?": it is the one that we asked.
         host = (primary[0] or b"").decode()

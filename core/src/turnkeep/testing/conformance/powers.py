@@ -195,6 +195,18 @@ class Erasing(Base):
         found = await case.whole(head.session_id)
         assert (found.head, found.state, list(found.records)) == (head, b"{}", [b"1", b"2"])
 
+    @covers("E2", "D1")
+    async def test_a_base_that_is_no_record_fails_the_whole_erase(self, case: Case) -> None:
+        """An erase adds no record, so a base behind the last is a ValueError, however many go."""
+        case.erasing()
+        head = await case.begin(b"1", b"2")
+        for base in (3, 4, -1):
+            with invalid():
+                await _erase(case, head, {1: b"x", 2: b"y"}, base=base, state=b"lost", meta=b"lost")
+        found = await case.whole(head.session_id)
+        assert (found.head, found.state, list(found.records)) == (head, b"{}", [b"1", b"2"])
+        assert (await _erase(case, head, {1: b"x", 2: b"y"}, base=2)).base == 2
+
     @covers("E3", "D3")
     async def test_an_erase_whose_answer_was_lost_can_be_repeated(self, case: Case) -> None:
         """The same commit id answers with the stored head."""
