@@ -277,6 +277,14 @@ class EraseIgnoresUnknownSeqs(Whole):
         return await super().erase(session_id, known, **fields)
 
 
+@fails("a_base_that_is_no_record_fails_the_whole_erase")
+class EraseFailsHalf(Whole):
+    """A base that is no record is noticed once the records are replaced."""
+
+    def check_new_base(self, base, last):
+        pass
+
+
 @fails("an_erase_fences_those_who_did_not_see_it", "erase_replaces_the_named_records")
 class EraseIsNoVersion(Whole):
     """An erase does not count as a write."""

@@ -3,7 +3,15 @@
 import pickle
 
 from turnkeep.errors import CorruptSession, SessionConflict, SessionExists, SessionNotFound
-from turnkeep.store import Capability, Loaded, Revision, check_id, check_ttl, new_incarnation
+from turnkeep.store import (
+    Capability,
+    Loaded,
+    Revision,
+    check_base,
+    check_id,
+    check_ttl,
+    new_incarnation,
+)
 from turnkeep.stores.memory import MemoryStore, _expiry, _Session
 
 DAMAGED = None
@@ -85,6 +93,7 @@ class Whole(MemoryStore):
             for seq in replacements:
                 if not 1 <= seq <= found.head.seq:
                     raise ValueError(f"session {session_id!r} has no record {seq}")
+            self.check_new_base(base, found.head.seq)
             self.replace(found.records, replacements)
         return await super().append(
             session_id,
@@ -95,6 +104,9 @@ class Whole(MemoryStore):
             state=state,
             base=base,
         )
+
+    def check_new_base(self, base, last):
+        check_base(base or 0, last)
 
     def replace(self, records, replacements):
         for seq, data in replacements.items():
