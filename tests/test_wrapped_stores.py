@@ -123,7 +123,7 @@ class OnServer(Wrapped):
         if find_spec(f"turnkeep_session_{self.kind}") is None:
             pytest.skip(f"needs turnkeep-session-{self.kind}")
         url = request.getfixturevalue(f"{self.kind}_url")
-        name = f"wrapped_{os.getpid()}_{len(self.wrap)}"  # one for all tests of a class
+        name = f"wrapped_{os.getpid()}_{'_'.join(self.wrap)}"  # one for all tests of a class
         return {"store": self.kind, self.kind: {"url": url, COORDINATES[self.kind]: name}}
 
 
@@ -133,8 +133,28 @@ class TestRedisInAll(OnServer):
 
 
 @pytest.mark.prove
-class TestRedisEncryptedAndCompressed(OnServer):
-    kind, wrap = "redis", ("encrypt", "compress")
+class TestRedisEncrypted(OnServer):
+    kind, wrap = "redis", ("encrypt",)
+
+
+@pytest.mark.prove
+class TestRedisCompressed(OnServer):
+    kind, wrap = "redis", ("compress",)
+
+
+@pytest.mark.prove
+class TestRedisCached(OnServer):
+    kind, wrap = "redis", ("cache",)
+
+
+@pytest.mark.prove
+class TestRedisRetried(OnServer):
+    kind, wrap = "redis", ("retry",)
+
+
+@pytest.mark.prove
+class TestRedisMeasured(OnServer):
+    kind, wrap = "redis", ("metrics",)
 
 
 @pytest.mark.prove
@@ -143,5 +163,25 @@ class TestPostgresInAll(OnServer):
 
 
 @pytest.mark.prove
-class TestPostgresEncryptedAndCompressed(OnServer):
-    kind, wrap = "postgres", ("encrypt", "compress")
+class TestPostgresEncrypted(OnServer):
+    kind, wrap = "postgres", ("encrypt",)
+
+
+@pytest.mark.prove
+class TestPostgresCompressed(OnServer):
+    kind, wrap = "postgres", ("compress",)
+
+
+@pytest.mark.prove
+class TestPostgresCached(OnServer):
+    kind, wrap = "postgres", ("cache",)
+
+
+@pytest.mark.prove
+class TestPostgresRetried(OnServer):
+    kind, wrap = "postgres", ("retry",)
+
+
+@pytest.mark.prove
+class TestPostgresMeasured(OnServer):
+    kind, wrap = "postgres", ("metrics",)
