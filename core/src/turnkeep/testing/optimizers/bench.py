@@ -29,6 +29,13 @@ TRIGGER: Final = 0.5
 TARGET: Final = 0.25
 
 
+class _Idle:
+    """Stands for the step whose view is wanted where the pipeline is empty."""
+
+    async def plan(self, view: View) -> None:
+        """Plan nothing."""
+
+
 class Bench:
     """A scene with everything that the engine wants to know of it, and a pipeline."""
 
@@ -54,7 +61,8 @@ class Bench:
         """Give the view that the first step of the pipeline has."""
         run = self._run(self.scene.entries)
         run.leave_reasoning_out()
-        return run.view(next((each for each in self.engine.stages if each.name == name), None))
+        stages = {stage.name: stage for stage in self.engine.stages}
+        return run.view(stages.get(name) or Stage(name, _Idle()))
 
     async def rewrite(self) -> Rewrite | None:
         """Rewrite the context if it is time to. Raises ContextOverflow."""
