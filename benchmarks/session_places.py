@@ -60,15 +60,15 @@ class Place:
 
     async def version(self) -> str:
         """Name the server's version and how durable it is set."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind has its own
 
     def options(self, name: str) -> dict[str, Any]:
         """Options of a store that has a part of the place for itself."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind has its own
 
     def floor(self) -> Contender:
         """Give the raw driver's way."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind has its own
 
     def opening(self, name: str) -> Opening:
         """Give what opens a store in a part of the place."""

@@ -80,8 +80,9 @@ class Holder:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self.process.stdout.readline() == "holding\n"
-        assert self.process.pid != os.getpid()
+        if self.process.stdout.readline() != "holding\n":
+            self.__exit__()
+            pytest.fail("the second process did not get its turn")
 
     def go_on(self):
         return self.process.communicate("\n", timeout=30)[0]

@@ -65,7 +65,7 @@ class Agno:
 
     def database(self) -> Any:
         """Make the database object."""
-        raise NotImplementedError
+        raise NotImplementedError  # each kind has its own
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[None]:

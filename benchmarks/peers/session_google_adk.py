@@ -103,12 +103,12 @@ class Database:
 
     async def load(self) -> Sequence[Any]:
         self.session = await self.service.get_session(**_KEY)
-        return self.session.events  # type: ignore[no-any-return]
+        return self.session.events  # type: ignore[no-any-return]  # the framework is not typed
 
     async def load_next(self) -> Sequence[Any]:
         recent = GetSessionConfig(num_recent_events=4 * LIVE)
         self.session = await self.service.get_session(**_KEY, config=recent)
-        return self.session.events  # type: ignore[no-any-return]
+        return self.session.events  # type: ignore[no-any-return]  # the framework is not typed
 
     async def save(self, number: int) -> None:
         for event in events(number):

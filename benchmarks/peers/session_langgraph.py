@@ -66,7 +66,7 @@ class Saver:
     async def load(self) -> Sequence[Any]:
         found = await self.saver.aget_tuple(_THREAD)
         self.config, self.checkpoint = found.config, found.checkpoint
-        return found.checkpoint["channel_values"]["messages"]  # type: ignore[no-any-return]
+        return found.checkpoint["channel_values"]["messages"]  # type: ignore[no-any-return]  # the framework is not typed
 
     async def load_next(self) -> Sequence[Any]:
         return await self.load()
