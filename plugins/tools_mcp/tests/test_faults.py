@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import subprocess
 import sys
 
 import pytest
@@ -172,6 +173,28 @@ async def test_opening_can_be_cancelled(raw, tmp_path):
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+@pytest.mark.parametrize("steps", range(6))
+async def test_opening_is_cancelled_while_the_process_starts(raw, monkeypatch, steps):
+    """At whatever step of the loop: the process has ended when the cancelled task has."""
+    started = []
+
+    class Noted(subprocess.Popen):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Noted)
+    opening = asyncio.create_task(raw("silent", protocol="legacy").open())
+    while not started:
+        await asyncio.sleep(0)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    assert [process.returncode is not None for process in started] == [True]
+
+
 @pytest.mark.prove
 async def test_a_cancelled_caller_does_not_end_the_attempt_of_others(demo):
     """Who waits for the same connection still gets it."""
@@ -232,8 +255,6 @@ async def test_only_given_variables_reach_the_server(demo, monkeypatch):
 
 def test_the_client_is_imported_only_when_a_server_is_opened():
     """Importing the package, and making a server, cost next to nothing."""
-    import subprocess
-
     code = (
         "import sys\n"
         "from turnkeep_tools_mcp import McpServer, load_mcp_tools\n"

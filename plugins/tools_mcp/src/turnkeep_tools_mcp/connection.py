@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
@@ -70,6 +69,7 @@ class Connection:
             message_handler=self._heard,
         )
         self._scope = anyio.CancelScope()
+        self._given_up = False
         self._leave = asyncio.Event()
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._owner: asyncio.Task[None] | None = None
@@ -102,7 +102,7 @@ class Connection:
         """Leave the connection and wait until it is gone, with its process."""
         self._leave.set()
         if not self._ready.done():
-            self._scope.cancel()
+            self._give_up()
         if self._owner is not None:
             await asyncio.wait({self._owner})
 
@@ -164,13 +164,19 @@ class Connection:
             )
         return ToolError(self._redact(error.message) or f"{what} failed without a reason")
 
+    def _give_up(self) -> None:
+        """End the attempt to connect; a process that is just being started is ended then."""
+        self._given_up = True
+        if not self._clue.starting:
+            self._scope.cancel()
+
     async def _own(self) -> None:
         """Hold the connection, in one task from its start to its end."""
+        late = asyncio.get_running_loop().call_later(self._limit, self._give_up)
         try:
             with self._scope:
-                self._scope.deadline = anyio.current_time() + self._limit
                 async with self._client, anyio.create_task_group() as group:
-                    self._scope.deadline = math.inf
+                    late.cancel()
                     self._ready.set_result(None)
                     group.start_soon(self._listen)
                     await self._leave.wait()
@@ -178,6 +184,7 @@ class Connection:
         except Exception as error:  # noqa: BLE001  # all that a server can do to its client
             self._fault = _leaf(error)
         finally:
+            late.cancel()
             self._leave.set()
         if self._ready.done() and self._fault is not None:
             logger.info("MCP server %s: the connection ended: %s", self.name, self._reason())
@@ -213,6 +220,8 @@ class Connection:
     @asynccontextmanager
     async def _streams(self) -> AsyncIterator[Any]:
         async with self._transport.open(self._clue) as (reading, writing):
+            if self._given_up:
+                self._scope.cancel()
             yield _Watched(reading, self._leave.set), writing
 
     def _reason(self) -> str:

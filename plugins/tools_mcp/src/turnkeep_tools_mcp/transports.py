@@ -49,11 +49,14 @@ class Clue:
 
     `status` is an HTTP status that is an error, `fault` an error of the network. `forgotten`: it
     answered 404 within a session, so the session is over. `lines` are of its standard error.
+    `starting`: its process is being started, which must not be cancelled: asyncio leaves a process
+    behind, with its pipes, whose start is cut in two.
     """
 
     status: int | None = None
     fault: str | None = None
     forgotten: bool = False
+    starting: bool = False
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LINES))
     reader: threading.Thread | None = None
 
@@ -104,7 +107,11 @@ class Stdio:
         clue.reader.start()
         async with AsyncExitStack() as stack:
             with os.fdopen(writing, "w") as errors:  # the child has its own copy from here on
-                streams = await stack.enter_async_context(stdio_client(parameters, errors))
+                clue.starting = True
+                try:
+                    streams = await stack.enter_async_context(stdio_client(parameters, errors))
+                finally:
+                    clue.starting = False
             yield streams
 
 
