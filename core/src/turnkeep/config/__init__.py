@@ -1,7 +1,8 @@
 """`turnkeep.toml`: finding it, reading it, and saying what is wrong with it."""
 
+from turnkeep.config.configuration import Config, Setting
 from turnkeep.config.find import FILE_NAME, find_file
-from turnkeep.config.load import Config, Setting, load_config
+from turnkeep.config.load import load_config
 from turnkeep.config.options import (
     AsDuration,
     Duration,

@@ -176,6 +176,15 @@ def toml_value(text: str) -> Any:
     return read["value"] if len(read) == 1 else text
 
 
+def has(tables: Any, path: KeyPath) -> bool:
+    """Tell whether tables hold something at a path."""
+    for part in path:
+        if not isinstance(tables, Mapping) or part not in tables:
+            return False
+        tables = tables[part]
+    return True
+
+
 def label(path: KeyPath) -> str:
     """Write a path of keys as TOML would."""
     text = ""
