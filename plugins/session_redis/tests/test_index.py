@@ -165,6 +165,29 @@ async def test_two_lives_that_begin_in_one_millisecond_are_two_members(opened, b
         assert await names(store) == []
 
 
+STRANGE = [b"", b"x", b"\xff" * 40, b"9" * 16, b"9" * 24, b"9" * 16 + b"no end" + b"12345678"]
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+async def test_what_somebody_else_put_into_an_index_is_left_out(
+    opened, raw, prefix, begin, caplog, strange
+):
+    """The sessions are listed and purged all the same, and the log has it."""
+    async with opened() as store:
+        await begin(store, "a", user_id="u")
+        await begin(store, "b", user_id="u", ttl=0.05)
+        for key in (Keys(prefix).user("u"), *Keys(prefix).all, *Keys(prefix).due):
+            raw.zadd(key, {strange: 0})
+        await asyncio.sleep(0.1)
+        assert await names(store, user_id="u") == ["a"]
+        assert await names(store) == ["a"]
+        await begin(store, "c", user_id="u")
+        await store.purge(limit=1000)
+        assert await names(store, user_id="u") == ["c", "a"]
+        assert not any(raw.zscore(key, strange) for key in Keys(prefix).due)
+        assert "of no session" in caplog.text
+
+
 async def test_a_purge_leaves_nothing_of_an_expired_session(opened, raw, prefix, begin, append):
     """Nor of many; what lives, or was written since, stays listed."""
     async with opened() as store:

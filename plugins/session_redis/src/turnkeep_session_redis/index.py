@@ -134,6 +134,13 @@ class Index:
                 ]
             )
             _check(answers)
+            # What nobody can read would be due for ever, and stand before all that is.
+            strange = [
+                (due, ("ZREM", due, *found), None)
+                for due, names in zip(self._keys.due, answers, strict=True)
+                if (found := [name for name in names if _read(name) is None])
+            ]
+            _check(await self._link.many(strange))
             if not (names := list(chain.from_iterable(answers))[: limit - removed]):
                 break
             for at in range(0, len(names), BATCH):
@@ -157,8 +164,8 @@ class Index:
         return removed
 
     async def look(self, names: Sequence[bytes]) -> list[Found]:
-        """Read the heads of members, in one go for each server."""
-        members = [parse_member(name) for name in names]
+        """Read the heads of members, in one go for each server; what is no member is left out."""
+        members = [member for name in names if (member := _read(name)) is not None]
         keys = [self._keys.session(member.session_id) for member in members]
         answers = await self._link.many([(key, ("LRANGE", key, 0, 2), None) for key in keys])
         _check(answers)
@@ -236,6 +243,14 @@ class Index:
             waiting = waiting[len(ready) :]
             for at in range(0, len(ready), limit + 1):
                 yield ready[at : at + limit + 1]
+
+
+def _read(name: bytes) -> Member | None:
+    try:
+        return parse_member(name)
+    except ValueError:
+        _logger.warning("a member of an index is left out, as it is of no session: %.80r", name)
+        return None
 
 
 def _noting(

@@ -72,9 +72,11 @@ class Member(NamedTuple):
 
 
 def parse_member(text: bytes) -> Member:
-    """Read what `Member.encode` made."""
-    session_id, _, user = text[_DIGITS:-_INCARNATION].decode().partition("\0")
+    """Read what `Member.encode` made. Raises ValueError for what it cannot have made."""
+    session_id, between, user = text[_DIGITS:-_INCARNATION].decode().partition("\0")
     created = _LAST - int(text[:_DIGITS])
+    if not (session_id and between):
+        raise ValueError("no session's member")
     return Member(created, session_id, user or None, text[-_INCARNATION:])
 
 
