@@ -34,7 +34,8 @@ class Acting:
     ) -> AsyncGenerator[ToolStarted | ToolFinished, None]:
         """Run calls and keep their results as they come; leaving early cancels what still runs.
 
-        Whatever a tool raises becomes its result. What cannot be stored ends the run.
+        Whatever a tool raises becomes its result. What cannot be stored ends the run, and so does
+        what a callback raises; that a tool has run is kept all the same.
         """
         told: asyncio.Queue[ToolStarted | ToolFinished | None] = asyncio.Queue()
         slots = asyncio.Semaphore(self._parallel)
@@ -42,7 +43,15 @@ class Acting:
         async def one(call: ToolCall) -> None:
             async with slots:
                 told.put_nowait(ToolStarted(call))
-                result = await self._result(context, call)
+                result = await self._answered(context, call)
+                try:
+                    result = await self._shown(context, call, result)
+                except Exception as error:
+                    # Not the result itself: the callback may be what takes secrets out of it.
+                    raised = f"after_tool raised {type(error).__name__}"
+                    sentence = f"it has been answered, but the answer is lost: {raised}"
+                    await turn.add_result(call, result_of(call, sentence, "error"))
+                    raise
                 try:
                     await turn.add_result(call, result)
                 except ContentError as error:  # it holds what JSON has no room for
@@ -71,15 +80,16 @@ class Acting:
                 running.cancel()
                 await settled(_gone(running))
 
-    async def _result(self, context: ExecutionContext, call: ToolCall) -> ToolResult:
-        result: ToolResult | None = None
+    async def _answered(self, context: ExecutionContext, call: ToolCall) -> ToolResult:
         for callback in self._hooks.before_tool:
             given = await called(callback, context, call.model_copy(deep=True))
             if given is not None:
-                result = _as_result(call, given)
-                break
-        if result is None:
-            result = await self._executed(context, call)
+                return _as_result(call, given)
+        return await self._executed(context, call)
+
+    async def _shown(
+        self, context: ExecutionContext, call: ToolCall, result: ToolResult
+    ) -> ToolResult:
         for callback in self._hooks.after_tool:
             given = await called(callback, context, result)
             if given is not None:

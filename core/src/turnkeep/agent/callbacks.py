@@ -8,7 +8,8 @@ Each may be async or plain. In order:
 - `before_tool(context, call)` may give a result, and the tool is not run;
 - `after_tool(context, result)` may give another result to be kept instead.
 
-What one raises ends the run; what was stored until then stays.
+What one raises ends the run; what was stored until then stays. Where `after_tool` raises, the call
+is kept with an error in its result's place, as its tool has run.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from turnkeep.content import Message, ToolCall, Usage
+from turnkeep.errors import TurnkeepError
 from turnkeep.events import Event, new_id
 from turnkeep.model import FinishReason
 
@@ -50,6 +51,21 @@ class ExecutionContext:
         if self._read_all is None:
             return list(self.events)
         return [event async for event in self._read_all()]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give what can be pickled or copied deeply: all that it shows, not the way to its store.
+
+        A run goes on with what comes out of it: with the session, or from the live events.
+        """
+        away = None if self._read_all is None else _left_behind
+        return {**vars(self), "_read_all": away, "_home": None}
+
+
+def _left_behind() -> AsyncIterator[Event]:
+    raise TurnkeepError(
+        "this context is a copy, pickled or deep, which has the live events only; for all of them "
+        "use keep.sessions.events(session_id), or run the agent with it first"
+    )
 
 
 class ToolConfirmation(BaseModel):

@@ -1,6 +1,8 @@
 """Runs: thinking and acting until there is an answer, each thing kept as it happens."""
 
 import asyncio
+import pickle
+from copy import deepcopy
 
 import pytest
 
@@ -15,6 +17,7 @@ from turnkeep import (
     ModelUnavailable,
     SessionNotFound,
     ToolError,
+    TurnkeepError,
     tool,
 )
 from turnkeep.content import ToolResult, result_text
@@ -349,3 +352,24 @@ async def test_the_models_window_is_the_limit():
     assert max(sizes) < 2_000 * 6
     assert any(event.type == "checkpoint" for event in context.events)
     assert len(await context.all_events()) > len(context.events)
+
+
+@pytest.mark.parametrize("session_id", [None, "s"])
+async def test_a_result_can_be_pickled_and_gone_on_with(manager, session_id):
+    """By another process, with the session or with the events that the context shows."""
+    model = ScriptedModel("Hello Alice", "Alice", "Alice still")
+    agent = Agent(model, session_manager=manager)
+    first = await agent.run("I'm Alice", session_id=session_id)
+    first.context.state["mood"] = "good"
+    for copied in (pickle.loads(pickle.dumps(first)), deepcopy(first)):
+        assert copied.output == first.output
+        assert copied.context == first.context
+        with pytest.raises(TurnkeepError, match="has the live events only"):
+            await copied.context.all_events()
+    second = await agent.run("Who am I?", context=copied.context)
+    assert second.output == "Alice"
+    assert second.context.state == {"mood": "good"}
+    assert [each["content"] for each in model.requests[1]["messages"]] == [
+        "I'm Alice", "Hello Alice", "Who am I?",
+    ]  # fmt: skip
+    assert await second.context.all_events() == second.context.events

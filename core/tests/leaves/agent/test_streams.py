@@ -14,6 +14,7 @@ from turnkeep.agent.events import (
     ToolFinished,
     ToolStarted,
 )
+from turnkeep.content import result_text
 from turnkeep.model import CallDelta, ModelAnswer, TextDelta
 from turnkeep.testing.models import ScriptedModel
 
@@ -106,14 +107,18 @@ async def test_a_stream_that_breaks_keeps_what_had_come(manager):
 
 
 async def test_a_tool_that_kills_the_run_is_an_error_of_the_stream(manager, call):
-    """What a callback raises ends it, and what was kept stays."""
+    """What a callback raises ends it; what was kept stays, and that the tool has run is kept."""
 
     def refuse(context, result):
-        raise RuntimeError("no")
+        raise RuntimeError("3 is a secret")
 
     agent = Agent(
         ScriptedModel(call("add", a=1, b=1)), [add], session_manager=manager, after_tool=refuse
     )
-    with pytest.raises(RuntimeError, match="no"):
+    with pytest.raises(RuntimeError, match="a secret"):
         await kinds(agent.stream("go", session_id="s"))
-    assert len(manager._sessions["s"].events) == 2
+    *_, last = manager._sessions["s"].events
+    assert last.content[0].status == "error"
+    assert result_text(last.content[0]) == (
+        "it has been answered, but the answer is lost: after_tool raised RuntimeError"
+    )
