@@ -12,7 +12,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 MEMBERS := core $(wildcard plugins/*)
 PARALLEL := -n auto --dist worksteal
-BESIDE := tests/agents tests/test_wrapped_stores.py
+ALONE := $(wildcard plugins/*/tests/proofs) tests/conformance tests/optimizers \
+  tests/test_sessions_copy.py tests/test_turns_across_processes.py
 EDITABLE := $(addprefix -e ,$(MEMBERS))
 
 .PHONY: demo chat test prove check format servers bench peers clean
@@ -30,9 +31,8 @@ test: .venv/.dev
 # Races and kills of many processes want the machine for themselves: they come alone, and last.
 prove: .venv/.dev
 	HYPOTHESIS_PROFILE=prove $(BIN)/python -m pytest $(PARALLEL) -m prove --timeout 1800 \
-	  core/tests $(filter-out plugins/session_%,$(wildcard plugins/*)) $(BESIDE)
-	HYPOTHESIS_PROFILE=prove $(BIN)/python -m pytest -m prove --timeout 900 \
-	  $(wildcard plugins/session_*) tests $(addprefix --ignore ,$(BESIDE))
+	  $(addprefix --ignore ,$(ALONE))
+	HYPOTHESIS_PROFILE=prove $(BIN)/python -m pytest -m prove --timeout 900 $(ALONE)
 
 # Only their programs are wanted: what the packages start by themselves is stopped.
 servers:

@@ -12,7 +12,7 @@ from typing import NoReturn
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("normal", max_examples=100, deadline=None)
+settings.register_profile("normal", max_examples=50, deadline=None)
 settings.register_profile(
     "prove",
     max_examples=2_000,

@@ -60,7 +60,7 @@ class _Mark(NamedTuple):
     life: str
     """The incarnation of the session that it is a copy of."""
     version: int
-    """The version of that session that it shows; -1: not whole yet."""
+    """The version of that session that it shows; -1: not whole yet, or not yet seen to be."""
     at: int
     """The copy's own version as this was written: at any other one somebody else has written."""
 
@@ -204,7 +204,9 @@ class _Copy:
             if await self._difference(after, head) is not None:
                 return Copied(self.id, "renewed", head.seq)
         else:
-            await self._see(await self._write(copied, page, after), page)
+            written = await self._write(copied, page, after)
+            await self._see(written, page)
+            await self._finish(written, head)
         whole = after == 0 or (mark is not None and mark.version == _PARTIAL)
         return Copied(self.id, "copied" if whole else "continued", head.seq - after)
 
@@ -221,7 +223,7 @@ class _Copy:
         )
 
     async def _write(self, copied: Head, first: Loaded, after: int) -> Head:
-        """Write the records behind `after`, and with the last of them all else."""
+        """Write the records behind `after`, and with the last of them all else but the mark."""
         head, page = first.head, first
         while True:
             records = page.records[: head.seq - after]
@@ -238,11 +240,16 @@ class _Copy:
             return await self._append(
                 copied,
                 records,
-                meta=_meta_of_copy(head, version).encode(self.id),
+                meta=_meta_of_copy(head, version, whole=False).encode(self.id),
                 state=first.state,
                 base=head.base,
                 ttl=head.ttl,
             )
+
+    async def _finish(self, written: Head, head: Head) -> None:
+        """Say that the copy is whole, once it was seen to be; what is cut off before looks again."""
+        meta = _meta_of_copy(head, written.revision.version + 1, whole=True)
+        await self._append(written, (), meta=meta.encode(self.id))
 
     async def _append(self, copied: Head, records: Sequence[bytes], **fields: Any) -> Head:
         commit_id = new_commit_id()
@@ -332,13 +339,14 @@ async def _read(store: SessionStore, session_id: str, after: int) -> Loaded | No
     return found if isinstance(found, Loaded) else None
 
 
-def _meta_of_copy(head: Head, version: int) -> Meta:
-    """Give the notes of a copy that is whole at a version of its own."""
+def _meta_of_copy(head: Head, version: int, *, whole: bool) -> Meta:
+    """Give the notes of a copy that has all records, at a version of its own."""
     meta = Meta.of(head)
     created, updated = times(head, meta)
-    mark = _Mark(head.revision.incarnation.hex(), head.revision.version, version)
+    shows = head.revision.version if whole else _PARTIAL
+    mark = _Mark(head.revision.incarnation.hex(), shows, version)
     return meta._replace(
-        turn=None,  # the process that runs it writes to the source
+        turn=None if whole else _TURN,  # not the source's: the process that runs it writes there
         imported={
             "created": created.isoformat(),
             "updated": updated.isoformat(),

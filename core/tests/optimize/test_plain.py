@@ -205,7 +205,7 @@ def cut(item):
 
 
 class TestPlain(OptimizerConformance):
-    examples = 30
+    examples = 10
 
     def optimizer(self):
         return as_optimizer(cut_old_results)

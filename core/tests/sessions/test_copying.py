@@ -107,7 +107,7 @@ async def test_a_write_without_events_goes_over_too(source, target):
     await same(source, target)
 
 
-@pytest.mark.parametrize("cut", range(5))
+@pytest.mark.parametrize("cut", range(6))
 async def test_a_copy_that_was_cut_off_is_completed(source, target, cut):
     """Wherever it ended: the next run goes on from there."""
     await write(source)
@@ -203,6 +203,24 @@ async def test_what_was_erased_does_not_stay_in_the_copy(source, target):
     assert (await copy_session(source, target, "s")).outcome == "renewed"
     await same(source, target)
     assert b"event 1" not in b"".join((await target.load("s", after=0)).records)
+
+
+@pytest.mark.parametrize("part", [None, 0, 1, 2])
+@pytest.mark.parametrize("cut", range(6))
+async def test_what_was_erased_between_runs_that_were_cut_off_does_not_stay(
+    source, target, part, cut
+):
+    """The first whole or a part, the second killed at any of its writes: the third sees to it."""
+    manager = await write(source)
+    first = [] if part is None else [None] * part + ["cancel after"]
+    with suppress(asyncio.CancelledError):
+        await copy_session(source, FaultyStore(target, first), "s")
+    await manager.erase("s", [2])
+    with suppress(asyncio.CancelledError):
+        await copy_session(source, FaultyStore(target, [None] * cut + ["cancel after"]), "s")
+    await copy_session(source, target, "s")
+    assert b"event 1" not in b"".join((await target.load("s", after=0)).records)
+    await same(source, target)
 
 
 class Watched(MemoryStore):

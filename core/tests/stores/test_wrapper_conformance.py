@@ -1,4 +1,7 @@
-"""The conformance suite of stores on each wrapper of core, around the store in memory."""
+"""The conformance suite of stores on each wrapper of core, around the store in memory.
+
+Those that only pass calls on are in the long run; all of them together are in the short one.
+"""
 
 import pickle
 from contextlib import asynccontextmanager
@@ -64,6 +67,7 @@ class Wrapped(StoreConformance):
         return lambda: pickle.dumps(root._sessions)
 
 
+@pytest.mark.prove
 class TestPassedOn(Wrapped):
     @pytest.fixture
     def wrap(self):
@@ -99,12 +103,14 @@ class TestCachedInNoRoom(Wrapped):
         return partial(CachedStore, options=CacheOptions(sessions=1, bytes=600))
 
 
+@pytest.mark.prove
 class TestRetrying(Wrapped):
     @pytest.fixture
     def wrap(self):
         return RetryingStore
 
 
+@pytest.mark.prove
 class TestMeasured(Wrapped):
     @pytest.fixture
     def wrap(self):
