@@ -247,7 +247,7 @@ class _Copy:
             )
 
     async def _finish(self, written: Head, head: Head) -> None:
-        """Say that the copy is whole, once it was seen to be; what is cut off before looks again."""
+        """Say that the copy is whole, once it was seen to be: who is cut off before looks again."""
         meta = _meta_of_copy(head, written.revision.version + 1, whole=True)
         await self._append(written, (), meta=meta.encode(self.id))
 

@@ -135,6 +135,31 @@ async def test_what_lies_before_a_new_base_is_let_go():
     assert inner.answers == [Loaded, NotModified]
 
 
+@pytest.mark.parametrize("how", ["erase", "delete"])
+async def test_a_load_under_way_does_not_bring_erased_records_back(how):
+    """What it read before is given to who asked, and not kept."""
+    read, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(MemoryStore):
+        async def load(self, *args, **fields):
+            found = await super().load(*args, **fields)
+            read.set()
+            await go_on.wait()
+            return found
+
+    store = CachedStore(Slow())
+    head = await begun(store, b"secret")
+    loading = asyncio.create_task(store.load("s"))
+    await read.wait()
+    if how == "erase":
+        await store.erase("s", {1: b"x"}, expected=head.revision, commit_id=b"e")
+    else:
+        await store.delete("s")
+    go_on.set()
+    assert (await loading).records == [b"secret"]
+    assert not store._entries
+
+
 async def test_an_erased_record_is_not_kept():
     """Not even until the next load."""
     store = CachedStore(MemoryStore())

@@ -6,7 +6,13 @@ import logging
 import pytest
 
 from turnkeep.content import Message
-from turnkeep.errors import SessionConflict, SessionExists, StoreClosed, StoreUnavailable
+from turnkeep.errors import (
+    CorruptSession,
+    SessionConflict,
+    SessionExists,
+    StoreClosed,
+    StoreUnavailable,
+)
 from turnkeep.events import Event
 from turnkeep.log import Log
 from turnkeep.store import Record, new_commit_id
@@ -197,6 +203,27 @@ async def test_a_repeated_delete_spares_what_was_begun_anew():
         assert await store.delete("s", expected=head.revision if fenced else None)
         assert (await store.load("s")).state == b"new"
         await store.inner.handle().delete("s")
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_what_cannot_be_read_can_be_deleted(lost):
+    """Once: after a lost answer a repeat could take what has begun anew."""
+    store = retrying()
+    await begun(store)
+
+    async def unreadable(*args, **fields):
+        raise CorruptSession("s", 0, "damaged")
+
+    store.inner.load = unreadable
+    store.inner.plan = ["after"] if lost else []
+    store.inner.calls.clear()
+    if lost:
+        with pytest.raises(StoreUnavailable):
+            await store.delete("s")
+    else:
+        assert await store.delete("s")
+    assert store.inner.calls == ["delete"]
+    assert await store.inner.handle().load("s") is None
 
 
 async def test_a_look_that_failed_deleted_nothing():

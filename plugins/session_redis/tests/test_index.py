@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from turnkeep.errors import StoreError
+from turnkeep.errors import CorruptSession, StoreError
 from turnkeep.store import Capability
 from turnkeep_session_redis import index, scripts
 from turnkeep_session_redis.keys import Keys, Member, parse_member
@@ -186,6 +186,60 @@ async def test_what_somebody_else_put_into_an_index_is_left_out(
         assert await names(store, user_id="u") == ["c", "a"]
         assert not any(raw.zscore(key, strange) for key in Keys(prefix).due)
         assert "of no session" in caplog.text
+
+
+@pytest.mark.parametrize("how", ["in another shard", "written otherwise"])
+async def test_a_member_that_looks_like_ours_holds_up_no_purge(opened, raw, prefix, how):
+    """What this store would not have put there, byte for byte, goes out."""
+    member = Member(1_700_000_000_000, "gone", None, b"12345678")
+    name = member.encode()
+    shard = member.shard
+    if how == "in another shard":
+        shard = (shard + 1) % index.SHARDS
+    else:
+        name = b"+" + name[1:]
+    raw.zadd(Keys(prefix).due[shard], {name: 1})
+    async with opened() as store:
+        await store.purge()
+    assert not raw.exists(Keys(prefix).due[shard])
+
+
+async def test_a_full_server_is_purged_as_far_as_it_goes(opened, server, begin, append, caplog):
+    """What expired goes out and is counted; what lives cannot be put off, and ends it."""
+    place = server()
+    async with opened(url=place.url, retry_for=0.1) as store:
+        for number in range(5):
+            await begin(store, f"s{number}", ttl=0.5)
+        head = await begin(store, "alive", ttl=0.5)
+        for _ in range(3):
+            await asyncio.sleep(0.25)
+            head = await append(store, head, ttl=0.5)
+        place.ask("CONFIG", "SET", "maxmemory", "1")
+        assert await store.purge() == 5
+        assert "ends early, with 5" in caplog.text
+        place.ask("CONFIG", "SET", "maxmemory", "0")
+        assert await store.purge() == 0
+        assert await names(store) == ["alive"]
+
+
+@pytest.mark.parametrize("damage", ["user", "time"])
+async def test_a_damaged_head_is_told_and_hides_no_others(opened, raw, prefix, begin, damage):
+    """As CorruptSession; the list goes on without it, and it can be deleted."""
+    async with opened() as store:
+        await begin(store, "good")
+        await begin(store, "bad", user_id="ann")
+        key = Keys(prefix).session("bad")
+        if damage == "user":
+            raw.lset(key, 1, b"\xff\xfe")
+        else:
+            head = raw.lindex(key, 0)
+            raw.lset(key, 0, head[:33] + b"\x40" + head[34:])
+        with pytest.raises(CorruptSession, match="bad"):
+            await store.load("bad")
+        assert await names(store) == ["good"]
+        assert await store.purge() == 0
+        assert await store.delete("bad")
+        assert await names(store) == ["good"]
 
 
 async def test_a_purge_leaves_nothing_of_an_expired_session(opened, raw, prefix, begin, append):

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import traceback
 
 import pytest
 from redis import Redis
@@ -64,6 +65,36 @@ async def test_a_server_that_is_away_is_unavailable(scheme, opened):
             pass
     assert "127.0.0.1" in str(caught.value)
     assert "hunter22" not in str(caught.value)
+
+
+FULL = {
+    "no memory": ("maxmemory", "1"),
+    "no replicas": ("min-replicas-to-write", "1"),
+}
+
+
+@pytest.mark.parametrize("fault", FULL)
+async def test_a_server_that_takes_no_writes_is_opened_and_read(opened, server, begin, fault):
+    """To load, export and copy, and to delete where it is full."""
+    place = server()
+    async with opened(url=place.url) as store:
+        await begin(store, records=2)
+    place.ask("CONFIG", "SET", *FULL[fault])
+    async with opened(url=place.url, retry_for=0.1) as store:
+        assert len((await store.load("s")).records) == 2
+        assert len((await store.list()).heads) == 1
+        if fault == "no memory":
+            assert await store.delete("s")
+
+
+async def test_no_traceback_shows_what_was_to_be_written(opened, server):
+    """A server without a command repeats its arguments; neither the error nor its cause does."""
+    place = server("--rename-command", "EVALSHA", "")
+    secret = b"hunter" * 2
+    async with opened(url=place.url) as store:
+        with pytest.raises(StoreError, match="unknown command 'EVALSHA'") as caught:
+            await store.create("s", state=secret, commit_id=b"c")
+    assert "hunterhunter" not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_a_prefix_of_another_program_is_refused(opened, raw: Redis, prefix, begin):

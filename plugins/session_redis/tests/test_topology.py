@@ -75,6 +75,19 @@ async def test_a_node_that_says_nothing_holds_up_nobody(nodes, cluster, monkeypa
     assert nodes.asked == ["a", "b", "c", "owner", "a", "b"]
 
 
+async def test_who_told_the_owners_last_is_asked_last(nodes, cluster, monkeypatch):
+    """A node that is cut off from the others tells what was: its word leads back to it."""
+    monkeypatch.setattr(topology, "STAGGER", 3600)
+    nodes.said = {
+        "a": [[0, 16_383, [b"a", 6379, b"id"]]],
+        "b": [[0, 16_383, [b"b", 6379, b"id"]]],
+    }
+    await cluster.look()
+    assert cluster.of_key(b"any") == Address("a", 6379)
+    await cluster.look()
+    assert cluster.of_key(b"any") == Address("b", 6379)
+
+
 async def test_nodes_that_all_fail_are_named(nodes, cluster):
     """Each with its fault; a login that is refused is told as that."""
     nodes.said = {"a": NotConnected("refused"), "b": [], "c": OSError("broken")}

@@ -88,6 +88,7 @@ class CachedStore(StoreWrapper):
         self._options = options or CacheOptions()
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._size = 0
+        self._removals = 0
         self.hits = 0
         """Loads that were answered from memory."""
         self.misses = 0
@@ -102,6 +103,7 @@ class CachedStore(StoreWrapper):
         known: Revision | None = None,
     ) -> Loaded | NotModified | None:
         """Read a session; see `SessionStore.load`. One that names a revision is passed on."""
+        removals = self._removals
         entry = None if known is not None else self._entries.get(session_id)
         if entry is not None and (start := entry.start(after)) >= entry.first:
             # As it is now: an append may move it on while the store is asked.
@@ -118,7 +120,8 @@ class CachedStore(StoreWrapper):
             found = await self.inner.load(session_id, after=after, limit=limit, known=known)
         if isinstance(found, Loaded):
             self.misses += 1
-            self._keep(found)
+            if removals == self._removals:  # else it may hold what was erased meanwhile
+                self._keep(found)
         elif found is None:
             self._drop(session_id)
         return found
@@ -171,7 +174,7 @@ class CachedStore(StoreWrapper):
         base: int | None = None,
     ) -> Head:
         """Replace records; see `ErasingStore.erase`. Nothing of the old ones stays here."""
-        self._drop(session_id)
+        self._remove(session_id)
         try:
             return await super().erase(
                 session_id,
@@ -183,14 +186,14 @@ class CachedStore(StoreWrapper):
                 base=base,
             )
         finally:
-            self._drop(session_id)  # a load meanwhile may have brought them back
+            self._remove(session_id)  # a load meanwhile may have brought them back
 
     async def delete(self, session_id: str, *, expected: Revision | None = None) -> bool:
         """Remove a session; see `SessionStore.delete`."""
         try:
             return await self.inner.delete(session_id, expected=expected)
         finally:
-            self._drop(session_id)
+            self._remove(session_id)
 
     async def close(self) -> None:
         """Forget everything and close the store inside."""
@@ -212,6 +215,11 @@ class CachedStore(StoreWrapper):
             self._entries[head.session_id] = entry
             self._size += entry.size
             self._trim()
+
+    def _remove(self, session_id: str) -> None:
+        """Drop what was erased or deleted; what loads under way bring is not kept either."""
+        self._removals += 1
+        self._drop(session_id)
 
     def _drop(self, session_id: str) -> None:
         entry = self._entries.pop(session_id, None)

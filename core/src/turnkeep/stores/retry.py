@@ -16,7 +16,13 @@ from typing import Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from turnkeep.errors import SessionConflict, SessionExists, StoreClosed, StoreUnavailable
+from turnkeep.errors import (
+    CorruptSession,
+    SessionConflict,
+    SessionExists,
+    StoreClosed,
+    StoreUnavailable,
+)
 from turnkeep.store import (
     KEEP,
     Head,
@@ -235,7 +241,10 @@ class RetryingStore(StoreWrapper):
                 sent = False
                 try:
                     if aim is None:
-                        found = await self.inner.load(session_id, after=BEHIND_ALL, limit=1)
+                        try:
+                            found = await self.inner.load(session_id, after=BEHIND_ALL, limit=1)
+                        except CorruptSession:
+                            break
                         if found is None:
                             return bool(tries.unknown)
                         aim = found.head.revision
@@ -252,6 +261,9 @@ class RetryingStore(StoreWrapper):
                     if expected is not None:
                         raise
                     aim = now  # written to, or begun anew, since we looked
+            # What cannot be read is not aimed at, so it is tried once: a repeat could take what
+            # has begun anew under this id.
+            return await self.inner.delete(session_id)
 
     async def list(
         self, *, user_id: str | None = None, limit: int = 100, cursor: str | None = None

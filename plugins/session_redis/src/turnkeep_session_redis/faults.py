@@ -137,6 +137,16 @@ def explain(error: BaseException, where: object, *, lost: bool = False) -> Store
     return StoreError(f"{where} refuses what the store asks: {said}")
 
 
+def told(error: Exception) -> Exception:
+    """Give an error as the cause of ours: without what the server repeats of a command.
+
+    Its arguments are records and states, which no traceback is to show.
+    """
+    if isinstance(error, ResponseError) and _ECHO.search(str(error)):
+        return ResponseError(reason(error))
+    return error
+
+
 def reason(error: BaseException) -> str:
     """Say an error in a line. What a server repeats of a command's arguments is left out."""
     text = _ECHO.sub("", str(error)).split(" script:", 1)[0].strip()

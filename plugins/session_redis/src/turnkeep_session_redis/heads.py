@@ -43,19 +43,22 @@ class Line(NamedTuple):
     ttl: int
 
     def head(self, session_id: str, user: bytes, meta: bytes) -> Head:
-        """Give what the contract calls the head."""
-        return Head(
-            session_id,
-            user.decode() or None,
-            Revision(self.incarnation, self.version),
-            self.seq,
-            self.base,
-            meta,
-            moment(self.created),
-            moment(self.updated),
-            moment(self.expires) if self.expires else None,
-            self.ttl / 1000 if self.ttl else None,
-        )
+        """Give what the contract calls the head. Raises CorruptSession."""
+        try:
+            return Head(
+                session_id,
+                user.decode() or None,
+                Revision(self.incarnation, self.version),
+                self.seq,
+                self.base,
+                meta,
+                moment(self.created),
+                moment(self.updated),
+                moment(self.expires) if self.expires else None,
+                self.ttl / 1000 if self.ttl else None,
+            )
+        except (UnicodeDecodeError, OverflowError):  # of bytes that nobody has written so
+            raise damaged(session_id) from None
 
     def member(self, session_id: str, user_id: str | None) -> Member:
         """Give how this life of the session stands in the indexes."""

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from turnkeep.errors import StoreError
 from turnkeep.store import Durability
-from turnkeep_session_redis.faults import explain, is_passing, reason
+from turnkeep_session_redis.faults import Connection, is_passing, reason
 from turnkeep_session_redis.keys import FORMAT, Keys
 from turnkeep_session_redis.link import Link
 from turnkeep_session_redis.place import Address
@@ -45,8 +45,10 @@ async def is_cluster(link: Link, address: Address) -> bool:
 
 async def check_format(link: Link, keys: Keys) -> None:
     """Refuse sessions that a newer version has written, and mark the prefix as ours."""
-    await link.call(keys.format, ("SETNX", keys.format, FORMAT))
     found = (await link.call(keys.format, ("GET", keys.format))).value
+    if found is None:  # not at once: a server that takes no writes can be read, and deleted from
+        await link.call(keys.format, ("SETNX", keys.format, FORMAT))
+        found = (await link.call(keys.format, ("GET", keys.format))).value
     if found is None or not found.isdigit():
         raise StoreError(
             f"the prefix {keys.prefix!r} in {link.topology.place} belongs to another program: "
@@ -61,7 +63,10 @@ async def check_format(link: Link, keys: Keys) -> None:
 
 
 async def durability(link: Link) -> Durability:
-    """Ask all primaries what they keep, warn of what loses sessions; the weakest counts."""
+    """Ask all primaries what they keep, warn of what loses sessions; the weakest counts.
+
+    One that does not answer now is no reason not to open: others may have all that is wanted.
+    """
     order: Sequence[Durability] = ("none", "process", "power")
     found = [await _of_one(link, address) for address in link.topology.primaries()]
     return min(found, key=order.index, default="process")
@@ -73,9 +78,14 @@ async def _of_one(link: Link, address: Address) -> Durability:
             name: await _setting(link, address, name)
             for name in ("appendonly", "appendfsync", "save", "maxmemory", "maxmemory-policy")
         }
-    except RedisError as error:
+    except (RedisError, *Connection) as error:
         if is_passing(error):
-            raise explain(error, link.topology.place) from error
+            _logger.warning(
+                "%s cannot be asked whether it keeps sessions over a restart: %s",
+                address,
+                reason(error),
+            )
+            return "process"
         _logger.info(
             "%s does not tell its settings (%s): that it keeps sessions over a restart, and evicts "
             "none, is for its operator to see to (appendonly, maxmemory-policy)",

@@ -17,7 +17,7 @@ from contextlib import aclosing
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from turnkeep.errors import CorruptSession
+from turnkeep.errors import CorruptSession, StoreError
 from turnkeep.store import Head, Revision
 from turnkeep_session_redis.heads import Line, parse_line, point
 from turnkeep_session_redis.keys import SHARDS, Keys, Member, parse_member
@@ -47,6 +47,13 @@ class Found(NamedTuple):
     head: Head | None = None
     line: Line | None = None
     damaged: bool = False
+
+
+class Swept(NamedTuple):
+    """How many members were taken out, and why others could not be put off."""
+
+    removed: int
+    fault: StoreError | None = None
 
 
 class Index:
@@ -137,31 +144,39 @@ class Index:
             # What nobody can read would be due for ever, and stand before all that is.
             strange = [
                 (due, ("ZREM", due, *found), None)
-                for due, names in zip(self._keys.due, answers, strict=True)
-                if (found := [name for name in names if _read(name) is None])
+                for shard, (due, names) in enumerate(zip(self._keys.due, answers, strict=True))
+                if (found := [name for name in names if not _belongs(name, shard)])
             ]
             _check(await self._link.many(strange))
             if not (names := list(chain.from_iterable(answers))[: limit - removed]):
                 break
             for at in range(0, len(names), BATCH):
-                removed += await self.sweep(names[at : at + BATCH], now)
+                swept = await self.sweep(names[at : at + BATCH], now)
+                removed += swept.removed
+                if swept.fault is not None:
+                    _logger.warning("a purge ends early, with %d: %s", removed, swept.fault)
+                    return removed
         return removed
 
-    async def sweep(self, names: Sequence[bytes], now: int) -> int:
-        """Take those out that are over, and put off those that are not; returns how many went."""
+    async def sweep(self, names: Sequence[bytes], now: int) -> Swept:
+        """Take those out that are over, and put off those that are not."""
         looked = await self.look(names)
         gone = [each.member for each in looked if each.line is None and not each.damaged]
-        later = [
-            self._putting_off(each, now) for each in looked if each.line is not None or each.damaged
-        ]
-        answers = await self._link.many(later + self._removals(gone))
+        answers = await self._link.many(self._removals(gone))
         _check(answers)
         # Those that another purge took out at the same moment are not counted.
-        at, removed = len(later), 0
+        at = removed = 0
         for member in gone:
             removed += answers[at]
             at += len(self._keys_of(member))
-        return removed
+        later = [
+            self._putting_off(each, now) for each in looked if each.line is not None or each.damaged
+        ]
+        try:
+            _check(await self._link.many(later))
+        except StoreError as fault:  # a full server takes members out, and puts none off
+            return Swept(removed, fault)
+        return Swept(removed)
 
     async def look(self, names: Sequence[bytes]) -> list[Found]:
         """Read the heads of members, in one go for each server; what is no member is left out."""
@@ -253,6 +268,12 @@ def _read(name: bytes) -> Member | None:
         return None
 
 
+def _belongs(name: bytes, shard: int) -> bool:
+    """Tell whether a member is one that this store puts into a shard, byte for byte."""
+    member = _read(name)
+    return member is not None and member.shard == shard and member.encode() == name
+
+
 def _noting(
     key: bytes, name: bytes, score: int, until: int
 ) -> tuple[bytes, Command, Script | None]:
@@ -264,12 +285,12 @@ def _found(member: Member, answer: Sequence[bytes]) -> Found:
         return Found(member)
     try:
         line = parse_line(answer[0], member.session_id)
+        if line.incarnation != member.incarnation:
+            return Found(member)  # its id has begun a new life, noted by itself
+        return Found(member, line.head(member.session_id, answer[1], answer[2]), line)
     except CorruptSession:
         _logger.exception("a session is left out of the list")
         return Found(member, damaged=True)
-    if line.incarnation != member.incarnation:
-        return Found(member)  # its id has begun a new life, noted by itself
-    return Found(member, line.head(member.session_id, answer[1], answer[2]), line)
 
 
 def _check(answers: Iterable[Any]) -> None:

@@ -22,6 +22,7 @@ from turnkeep_session_redis.faults import (
     is_lost,
     is_moved_on,
     is_passing,
+    told,
 )
 from turnkeep_session_redis.node import Command, Node, Reply
 from turnkeep_session_redis.nodes import Nodes, redirected
@@ -100,14 +101,14 @@ class Link:
             else:
                 return Answer(value, lost)
             if not is_passing(fault):
-                raise explain(fault, self.topology.place, lost=lost) from fault
+                raise explain(fault, self.topology.place, lost=lost) from told(fault)
             if hops < REDIRECTIONS:
                 continue
             hops = 0
             wait = random.uniform(pause / 2, pause)  # noqa: S311  # jitter, no secret
             pause = min(2 * pause, LONGEST_PAUSE)
             if loop.time() + wait > deadline:
-                raise explain(fault, self.topology.place, lost=lost) from fault
+                raise explain(fault, self.topology.place, lost=lost) from told(fault)
             await asyncio.sleep(wait)
             if is_moved_on(fault):
                 await self._look(deadline)
@@ -180,9 +181,9 @@ class Link:
         try:
             async with asyncio.timeout_at(deadline):
                 await self.topology.look()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # told apart below
             if not is_passing(error):
-                raise explain(error, self.topology.place) from error
+                raise explain(error, self.topology.place) from told(error)
 
     async def _once(
         self,
@@ -195,10 +196,7 @@ class Link:
         asking: bool,
     ) -> Reply:
         node = self.nodes[address]
-        if self._gate.locked():
-            await self._turn(deadline)
-        else:
-            await self._gate.acquire()
+        await self._turn(deadline)
         try:
             if not asking and not replicas:
                 try:
@@ -232,21 +230,24 @@ class Link:
             raise value
         if replicas and value[:1] in WRITTEN:
             have = answers[-1]
-            if isinstance(have, Exception):
-                raise have
+            if isinstance(have, Exception):  # as where a failover by hand ends the waiting
+                raise TooFewReplicas(0, replicas) from have
             if have < replicas:
                 raise TooFewReplicas(have, replicas)
         return value
 
     async def _together(self, address: Address, commands: Sequence[Command]) -> list[Reply]:
-        await self._gate.acquire()
+        await self._turn(asyncio.get_running_loop().time() + self.retry_for)
         try:
             return await self.nodes[address].ask_all(commands)
         finally:
             self._gate.release()
 
     async def _turn(self, deadline: float) -> None:
-        """Wait for one of the other calls to end."""
+        """Take one of the connections, if need be when one of the other calls ends."""
+        if not self._gate.locked():
+            await self._gate.acquire()
+            return
         try:
             async with asyncio.timeout_at(deadline):
                 await self._gate.acquire()

@@ -111,5 +111,5 @@ def _text(path: Path | None) -> str | None:
 
 
 def redirected(error: MovedError | AskError, asked: Address) -> Address:
-    """Tell where a server of a Cluster sends us; without a host it means its own."""
-    return Address(error.host or asked.host, int(error.port))
+    """Tell where a server of a Cluster sends us; without a host, or with "?", it means its own."""
+    return Address(asked.host if error.host in {"", "?"} else error.host, int(error.port))

@@ -336,7 +336,9 @@ class RedisStore:
         removal = await remove(self._link, key, session_id, expected)
         if removal.said is not None:
             said = removal.said
-            await self._index.forget(said.line.member(session_id, said.user.decode() or None))
+            await self._index.forget(
+                said.line.member(session_id, said.user.decode(errors="replace") or None)
+            )
         return removal.gone
 
     async def _list(self, user_id: str | None, limit: int, start: bytes | None) -> Page:

@@ -137,6 +137,8 @@ class Cluster:
         self._nodes = nodes
         self._timeout = timeout
         self._owners: Owners = []
+        self._told: Address | None = None
+        """Who told the owners last."""
         self._looking: asyncio.Task[None] | None = None
 
     def of_key(self, key: bytes) -> Address | None:
@@ -169,8 +171,12 @@ class Cluster:
             await asyncio.wait([self._looking])
 
     async def _look(self) -> None:
-        """Ask one node after the other, each some time after the last, until one has answered."""
+        """Ask one node after the other, each some time after the last, until one has answered.
+
+        Whose word led here comes last: a node that is cut off from the others tells what was.
+        """
         addresses = list(dict.fromkeys([*self.primaries(), *self.place.addresses]))
+        addresses.sort(key=lambda address: address == self._told)
         asked: dict[asyncio.Task[Owners], Address] = {}
         faults: dict[Address, str] = {}
         try:
@@ -215,7 +221,7 @@ class Cluster:
             for task in done:
                 if (error := task.exception()) is None:
                     if owners := task.result():
-                        self._owners = owners
+                        self._owners, self._told = owners, asked[task]
                         return True
                     faults[asked[task]] = "knows no slots"
                 elif is_login(error):

@@ -106,6 +106,33 @@ async def test_sessions_begin_in_a_slot_that_is_on_the_move(started):
         await store.close()
 
 
+async def test_a_store_opens_while_a_node_is_away(started, caplog):
+    """Sessions of the others are at hand; what the one away keeps could not be asked, and is told."""
+    group = started("cluster")
+    away = next(
+        number
+        for number in range(3)
+        if number not in {group.owner(0), group.owner(key_slot(Keys("p").format))}
+    )
+    store = await open_store(RedisOptions(url=group.url, prefix="p"))
+    await store.close()
+    for node in group.nodes:
+        node.ask("CONFIG", "SET", "cluster-require-full-coverage", "no")
+    group.nodes[away].kill()
+    here = next(
+        name
+        for name in map(str, range(100))
+        if group.owner(key_slot(Keys("p").session(name))) != away
+    )
+    store = await open_store(RedisOptions(url=group.url, prefix="p"))
+    try:
+        await store.create(here, commit_id=b"c")
+        assert store.durability == "process"
+        assert "cannot be asked" in caplog.text
+    finally:
+        await store.close()
+
+
 async def test_a_node_is_replaced_by_its_replica(started, under_load):
     """With wait_replicas = 1 nothing acknowledged is lost; the other nodes' sessions go on."""
     group = started("cluster", replicas=1)

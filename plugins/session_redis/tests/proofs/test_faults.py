@@ -71,6 +71,33 @@ async def test_scripts_that_are_flushed_under_load(started, under_load):
     assert await under_load(server.url, hurt) > 100
 
 
+async def test_a_written_append_is_never_told_as_a_conflict(started):
+    """Its primary was demoted as it waited for replicas, and another writer has come since."""
+    pair = started("pair")
+    primary, replica = pair.primary, pair.replica
+    plain = await open_store(RedisOptions(url=primary.url))
+    head = await plain.create("s", commit_id=b"c")
+    strict = await open_store(RedisOptions(url=primary.url, wait_replicas=2, timeout=30))
+    writing = asyncio.create_task(
+        strict.append("s", [Record(b"ours")], expected=head.revision, commit_id=b"ours")
+    )
+    while replica.ask("LLEN", "turnkeep:s:s") != 5:
+        await asyncio.sleep(0.05)
+    replica.ask("REPLICAOF", "NO", "ONE")
+    primary.ask("REPLICAOF", "127.0.0.1", replica.port)  # which ends the waiting, with an error
+    other = await open_store(RedisOptions(url=replica.url))
+    head = (await other.load("s")).head
+    await other.append("s", [Record(b"theirs")], expected=head.revision, commit_id=b"theirs")
+    while primary.info("replication").get("master_link_status") != "up":
+        await asyncio.sleep(0.05)
+    primary.ask("REPLICAOF", "NO", "ONE")
+    with pytest.raises(StoreUnavailable):
+        await writing
+    assert (await plain.load("s", after=0)).records == [b"ours", b"theirs"]
+    for store in (plain, strict, other):
+        await store.close()
+
+
 async def test_a_replica_takes_over_with_all_that_was_acknowledged(started, under_load):
     """With wait_replicas = 1 nothing acknowledged is lost when the primary is killed."""
     pair = started("pair")
