@@ -56,6 +56,12 @@ class Wrapped(StoreConformance):
         return partial(open_wrapped, place, self.wrap)
 
 
+class Alone:
+    """One wrapper. Twenty kills are for all of them at once; this one bears a single one, too."""
+
+    test_many_killed_processes_lose_nothing_acknowledged = None
+
+
 class OnSqlite(Wrapped):
     @pytest.fixture
     def path(self, tmp_path):
@@ -91,27 +97,27 @@ class TestSqliteInAll(OnSqlite):
 
 
 @pytest.mark.prove
-class TestSqliteEncrypted(OnSqlite):
+class TestSqliteEncrypted(Alone, OnSqlite):
     wrap = ("encrypt",)
 
 
 @pytest.mark.prove
-class TestSqliteCompressed(OnSqlite):
+class TestSqliteCompressed(Alone, OnSqlite):
     wrap = ("compress",)
 
 
 @pytest.mark.prove
-class TestSqliteCached(OnSqlite):
+class TestSqliteCached(Alone, OnSqlite):
     wrap = ("cache",)
 
 
 @pytest.mark.prove
-class TestSqliteRetried(OnSqlite):
+class TestSqliteRetried(Alone, OnSqlite):
     wrap = ("retry",)
 
 
 @pytest.mark.prove
-class TestSqliteMeasured(OnSqlite):
+class TestSqliteMeasured(Alone, OnSqlite):
     wrap = ("metrics",)
 
 
@@ -133,27 +139,27 @@ class TestRedisInAll(OnServer):
 
 
 @pytest.mark.prove
-class TestRedisEncrypted(OnServer):
+class TestRedisEncrypted(Alone, OnServer):
     kind, wrap = "redis", ("encrypt",)
 
 
 @pytest.mark.prove
-class TestRedisCompressed(OnServer):
+class TestRedisCompressed(Alone, OnServer):
     kind, wrap = "redis", ("compress",)
 
 
 @pytest.mark.prove
-class TestRedisCached(OnServer):
+class TestRedisCached(Alone, OnServer):
     kind, wrap = "redis", ("cache",)
 
 
 @pytest.mark.prove
-class TestRedisRetried(OnServer):
+class TestRedisRetried(Alone, OnServer):
     kind, wrap = "redis", ("retry",)
 
 
 @pytest.mark.prove
-class TestRedisMeasured(OnServer):
+class TestRedisMeasured(Alone, OnServer):
     kind, wrap = "redis", ("metrics",)
 
 
@@ -163,25 +169,25 @@ class TestPostgresInAll(OnServer):
 
 
 @pytest.mark.prove
-class TestPostgresEncrypted(OnServer):
+class TestPostgresEncrypted(Alone, OnServer):
     kind, wrap = "postgres", ("encrypt",)
 
 
 @pytest.mark.prove
-class TestPostgresCompressed(OnServer):
+class TestPostgresCompressed(Alone, OnServer):
     kind, wrap = "postgres", ("compress",)
 
 
 @pytest.mark.prove
-class TestPostgresCached(OnServer):
+class TestPostgresCached(Alone, OnServer):
     kind, wrap = "postgres", ("cache",)
 
 
 @pytest.mark.prove
-class TestPostgresRetried(OnServer):
+class TestPostgresRetried(Alone, OnServer):
     kind, wrap = "postgres", ("retry",)
 
 
 @pytest.mark.prove
-class TestPostgresMeasured(OnServer):
+class TestPostgresMeasured(Alone, OnServer):
     kind, wrap = "postgres", ("metrics",)
