@@ -100,35 +100,77 @@ async def fork(
     gone on. Raises ContentError for an event that is not there.
     """
     check_id(new_id)
-    whole = await read_whole(store, session_id, user_id=user_id)
-    source = whole.log.head
-    at = source.seq if at is None else at
+    while True:
+        whole = await read_whole(store, session_id, user_id=user_id)
+        source = whole.log.head
+        at = source.seq if at is None else at
+        copy = _copy_of(whole, new_id, at)
+        made = await _forked(store, source, new_id, copy)
+        # The store fences by the session's life only: an erasure since then may have taken what
+        # the copy's state and base were found by.
+        seen = await patiently(
+            lambda: store.load(session_id, limit=1, known=source.revision)  # noqa: B023  # awaited at once
+        )
+        if not isinstance(seen, Loaded):
+            return made
+        try:
+            now = await read_whole(store, session_id)
+        except SessionNotFound:
+            return made
+        if now.log.head.revision.incarnation != source.revision.incarnation:
+            return made
+        if _copy_of(now, new_id, at) == copy:
+            return made
+        await store.delete(new_id, expected=made.revision)
+
+
+class _Copy(NamedTuple):
+    """What a fork begins with."""
+
+    at: int
+    events: Sequence[Event]
+    state: bytes
+    meta: bytes
+    base: int
+
+
+def _copy_of(whole: Whole, new_id: str, at: int) -> _Copy:
+    """Find what stood after event `at`. Raises ContentError if there is none."""
     check_seq(whole, at)
     events = whole.events[:at]
     first = whole.meta.first_state
     then = state_at(whole.events, at, whole.state, first)
-    state = encode_object(then, f"state of session {new_id!r}")
-    base = standing_base(events)
-    origin = {"session": session_id, "seq": at}
     if not any(event.state is not None for event in events):
         first = dict(then)
-    meta = Meta(header=whole.meta.header, forked=origin, first_state=first).encode(new_id)
+    origin = {"session": whole.log.head.session_id, "seq": at}
+    return _Copy(
+        at,
+        events,
+        encode_object(then, f"state of session {new_id!r}"),
+        Meta(header=whole.meta.header, forked=origin, first_state=first).encode(new_id),
+        standing_base(events),
+    )
+
+
+async def _forked(store: SessionStore, source: Head, new_id: str, copy: _Copy) -> Head:
+    """Write a fork, or find the one that was written before."""
     incarnation = source.revision.incarnation
     key = hashlib.blake2b(
-        compact_json([session_id, new_id, at, incarnation.hex()]).encode(), digest_size=16
+        compact_json([source.session_id, new_id, copy.at, incarnation.hex()]).encode(),
+        digest_size=16,
     ).digest()
     if Capability.FORK in store.capabilities:
         forking = cast("ForkingStore", store)
         return await patiently(
             lambda: forking.fork(
-                session_id,
+                source.session_id,
                 new_id,
-                upto=at,
+                upto=copy.at,
                 incarnation=incarnation,
                 user_id=source.user_id,
-                state=state,
-                meta=meta,
-                base=base,
+                state=copy.state,
+                meta=copy.meta,
+                base=copy.base,
                 ttl=source.ttl,
                 commit_id=key,
             )
@@ -140,11 +182,11 @@ async def fork(
         if (
             isinstance(found, Loaded)
             and found.head.revision.version == 1
-            and found.head.meta == meta
+            and found.head.meta == copy.meta
         ):
             return found.head  # done before, and nothing has come since
         raise
-    return await log.append(events, meta=meta, state=state, base=base)
+    return await log.append(copy.events, meta=copy.meta, state=copy.state, base=copy.base)
 
 
 async def erase(

@@ -214,7 +214,10 @@ def _only_texts(event: Event) -> bool:
         content: object = item.content  # type: ignore[union-attr]  # these two have one
         if type(content) is list and (kind is Message or any(type(p) is not str for p in content)):
             return False
-    return event.usage is None or not event.usage.__pydantic_extra__
+    usage = event.usage
+    if usage is None:
+        return True
+    return not usage.__pydantic_extra__ and max(map(abs, usage.__dict__.values())) < _TOO_LONG
 
 
 def _suspicious(body: bytes) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from turnkeep.blobs import is_large
 from turnkeep.content import Item, Ref, ToolCall, ToolDefinition, sum_usage
 from turnkeep.context import Context, Entry, placed
-from turnkeep.errors import ContextOverflow
+from turnkeep.errors import ContextOverflow, CorruptSession
 from turnkeep.events import Checkpoint, Placed
 from turnkeep.formats import profile_of
 from turnkeep.log import read_event, stream_events
@@ -83,8 +83,16 @@ class Fitting:
         return declared
 
     async def answers(self, calls: Sequence[ToolCall]) -> list[tuple[ToolCall, Answer]]:
-        """Answer calls that read back. The log is read once for all of them."""
-        events = [event async for event in stream_events(self._store, self._session_id)]
+        """Answer calls that read back. The log is read once for all of them.
+
+        Where a record of it is damaged the model is told: the live context is whole.
+        """
+        try:
+            events = [event async for event in stream_events(self._store, self._session_id)]
+        except CorruptSession as error:
+            _logger.warning("nothing can be read back: %s", error)
+            said = Answer(f"it could not be read back: {error}", failed=True)
+            return [(call, said) for call in calls]
         entries = log_entries(events)
         return [(call, await self._answer(call, entries)) for call in calls]
 

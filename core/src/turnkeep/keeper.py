@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from turnkeep.errors import ConfigError, TurnkeepError
 from turnkeep.hookspecs import CounterSpec, Env
 from turnkeep.lease import TurnRules
-from turnkeep.log import jittered
+from turnkeep.log import ended, jittered
 from turnkeep.meta import TURN_TIMEOUT
 from turnkeep.store import SessionStore, Ttl, check_ttl
 from turnkeep.stores.on_loop import OnLoop
@@ -74,7 +73,7 @@ class Keeper:
             raise ConfigError("optimizers need a limit: give context={'max_tokens': ...}, too")
         self._context, self._optimizers = context, optimizers
         self._engine: Engine | None = None
-        self._model = model
+        self._given_model = self._model = model
         self._learned = Learned() if learn else None
         self._sweep = check_ttl(sweep)
         self._given_counter = counter
@@ -230,6 +229,8 @@ class Keeper:
 
     async def __aenter__(self) -> Self:
         config = self._config
+        if config is None and self._store is None:
+            raise TurnkeepError("Keeper needs a store: Keeper(store=...) or turnkeep.open()")
         folder = Path() if config is None else config.folder
         env = Env(data_dir=folder, logger=_logger, open_model=self._open_model)
         try:
@@ -245,16 +246,16 @@ class Keeper:
                     self._model = await self._resources.enter_async_context(asked)
             await self._open_engine(env)
         except BaseException:
+            self._forget()
             await self._resources.aclose()
             raise
-        if self._store is None:
-            raise TurnkeepError("Keeper needs a store: Keeper(store=...) or turnkeep.open()")
         self._counter = Memo(self._given_counter or EstimateCounter())
+        assert self._store is not None
         self._opened = OnLoop(self._store)
         if self._sweep is not None:
             sweeping = asyncio.create_task(_sweep(self._opened, self._sweep))
             # Entered last, so it ends before the store that it works on is closed.
-            self._resources.push_async_callback(_ended, sweeping)
+            self._resources.push_async_callback(ended, sweeping)
         return self
 
     async def __aexit__(
@@ -263,12 +264,17 @@ class Keeper:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._opened = self._sessions = None
+        self._forget()
         try:
             if self._learned is not None:
                 self._learned.save()
         finally:
             await self._resources.__aexit__(kind, error, traceback)
+
+    def _forget(self) -> None:
+        """Let go of what is closed with the keeper: it may be entered again."""
+        self._opened = self._sessions = self._engine = None
+        self._model = self._given_model
 
 
 @asynccontextmanager
@@ -297,12 +303,6 @@ async def _sweep(store: SessionStore, interval: float) -> None:
         else:
             if removed:
                 _logger.info("removed %d expired sessions", removed)
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
 
 
 def open_keeper(

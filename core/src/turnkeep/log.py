@@ -227,6 +227,18 @@ async def settled(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
+async def ended(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait until it is over, also where the caller is cancelled meanwhile."""
+    task.cancel()
+    await settled(_over(task))
+
+
+async def _over(task: asyncio.Task[Any]) -> None:
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()  # seen: nobody else asks for it
+
+
 def records_of(store: SessionStore, events: Sequence[Event]) -> list[Record]:
     """Encode events; with the texts that they are found by, where a store searches."""
     if Capability.SEARCH not in store.capabilities:

@@ -28,6 +28,7 @@ from turnkeep.session import (
     new_events,
     passed_by,
     session_of,
+    show_stored,
 )
 from turnkeep.store import (
     Capability,
@@ -100,19 +101,21 @@ class SessionManager(BaseSessionManager):
         ground = await self._ground(session)
         if (kept := await ground.log.settle()) is not None:
             ground.take(kept.events, kept.state)
+            if kept.meta is not None:
+                ground.meta = Meta.of(ground.log.head)
+            show_stored(session, kept.events)
             session.updated_at = ground.log.head.updated
         new = new_events(session, ground)
         state = encode_object(session.state, f"state of session {session.session_id!r}")
         before = decode_object(ground.state, session_id=session.session_id, what="its state")
         changed = state != encode_object(before, "state")
-        carrier = Event(author="system") if changed and not new else None
-        if carrier is not None:
-            new.append(carrier)
+        if changed:
+            # On a copy: an event that was not kept after all must not carry a state that never was.
+            last = new.pop().model_copy() if new else Event(author="system")
+            copy = decode_object(state, session_id=session.session_id, what="its state")
+            new.append(last.carrying(copy))
         if not new:
             return
-        if changed:
-            copy = decode_object(state, session_id=session.session_id, what="its state")
-            new[-1].carrying(copy)
         meta = await self._meta_of_free(ground)
         base = new_base(session.session_id, ground, new)
         if base is not None and ground.meta.tokens:
@@ -125,8 +128,7 @@ class SessionManager(BaseSessionManager):
         )
         ground.take(new, state if changed else None)
         ground.meta = meta or ground.meta
-        if carrier is not None:
-            session.events.append(carrier)
+        show_stored(session, new)
         session.updated_at = ground.log.head.updated
 
     async def delete(self, session_id: str, *, user_id: str | None = None) -> bool:

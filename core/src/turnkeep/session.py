@@ -179,6 +179,19 @@ def new_events(session: Session, ground: Snapshot) -> list[Event]:
     return new
 
 
+def show_stored(session: Session, written: Sequence[Event]) -> None:
+    """Note on a session's own events what the log has of them; others go behind the stored ones."""
+    own = {event.id: event for event in session.events}
+    for event in written:
+        if (mine := own.get(event.id)) is not None:
+            mine.stored_as(event.seq)
+            if event.state is not None:
+                mine.carrying(event.state)
+        else:
+            stored = sum(each.seq is not None for each in session.events)
+            session.events.insert(stored, event)
+
+
 def new_base(session_id: str, ground: Snapshot, new: Sequence[Event]) -> int | None:
     """Give the base that holds once `new` is appended; None where they leave it as it is."""
     if not any(isinstance(event, Retract | Checkpoint) for event in new):

@@ -316,14 +316,9 @@ class Turn:
         PendingApproval while calls wait for a decision, ContextOverflow where the request cannot be
         made to fit.
         """
-        await self._lease.settle()
-        if pending := self.pending:
-            raise PendingApproval(self.session_id, tuple(call.name for call in pending))
         fitting = self._fitting
         if fitting is not None:
             tools = fitting.with_recall(tools)
-            if fitting.recall:
-                await self._recall()
 
         def prepare() -> PreparedRequest:
             self._follow()
@@ -340,7 +335,12 @@ class Turn:
                 stable=self.context.stable,
             )
 
-        async with self._requesting:  # one rewrite at a time
+        async with self._requesting:  # one at a time: each may write
+            await self._lease.settle()
+            if pending := self.pending:
+                raise PendingApproval(self.session_id, tuple(call.name for call in pending))
+            if fitting is not None and fitting.recall:
+                await self._recall()
             self._lease.exposed = True
             prepared = prepare()
             if fitting is not None:

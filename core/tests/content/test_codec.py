@@ -273,6 +273,9 @@ def test_numbers_too_long_to_read_are_refused():
         )
     with pytest.raises(ContentError, match="digits"):
         encode_object({"n": -(10**5000)}, "state")
+    for number in (10**4001, -(10**4001)):
+        with pytest.raises(ContentError, match=r"usage\.output_tokens .* digits"):
+            encode_event(Event(usage=Usage(output_tokens=number)))
 
 
 @pytest.mark.parametrize("collecting", [True, False])

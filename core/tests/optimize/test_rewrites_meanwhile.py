@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from turnkeep import ConfigError, Keeper, Message, ToolCall
+from turnkeep import ConfigError, Keeper, Message, StoreUnavailable, ToolCall
 from turnkeep.optimize import recall as recall_module
 from turnkeep.optimize.plan import Cover, Plan
 from turnkeep.optimize.rules import ContextRules
@@ -113,6 +113,48 @@ async def test_a_recall_that_fails_ends_no_turn(monkeypatch):
         await turn.add_response([asked])
         assert turn.open_calls == []
         assert "could not be read back" in str((await turn.request(tools=TOOLS)).to_openai_chat())
+
+
+async def test_a_damaged_record_is_told_by_recall_and_ends_no_turn():
+    """The live context begins behind it, and is whole."""
+    store = MemoryStore()
+    async with keeper(store, [Slowly()], trigger=0.5, recall=True) as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="Go"))
+        await turn.request(tools=TOOLS)
+        store._sessions["s"].records[0] = b"damaged"
+        await turn.add_response(
+            [ToolCall(tool_call_id="r", name="recall", arguments={"ref": "1.0"})]
+        )
+        assert turn.open_calls == []
+        said = str((await turn.request(tools=TOOLS)).to_openai_chat())
+        assert "could not be read back: session 's', record 1" in said
+
+
+async def test_two_requests_at_once_answer_a_call_of_recall_once():
+    """One waits for the other, as each may write."""
+
+    class Away(MemoryStore):
+        away = False
+
+        async def load(self, *args, **fields):
+            await asyncio.sleep(0)
+            if self.away:
+                self.away = False
+                raise StoreUnavailable("away")
+            return await super().load(*args, **fields)
+
+    store = Away()
+    async with keeper(store, recall=True) as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="Go"))
+        await turn.request(tools=TOOLS)
+        store.away = True  # as the call is answered at once
+        await turn.add_response(
+            [ToolCall(tool_call_id="r", name="recall", arguments={"ref": "1.0"})]
+        )
+        assert len(turn.open_calls) == 1
+        one, two = await asyncio.gather(*(turn.request(tools=TOOLS) for _ in range(2)))
+        assert one.items == two.items
+        assert turn.open_calls == []
 
 
 async def test_a_step_whose_future_was_cancelled_is_skipped():

@@ -195,6 +195,36 @@ async def test_the_same_fork_again_finds_the_first(sessions):
         await sessions.fork("s", "s")
 
 
+@pytest.mark.parametrize("at", [1, None])
+async def test_an_erasure_amid_a_fork_is_of_the_fork_too(at):
+    """State and base are those of the log as it was copied, whoever was first."""
+
+    class Raced(MemoryStore):
+        before = None
+
+        async def fork(self, *args, **fields):
+            if self.before is not None:
+                before, self.before = self.before, None
+                await before
+            return await super().fork(*args, **fields)
+
+    store = Raced()
+    sessions = SessionManager(store)
+    session = await keep(sessions, "the password is hunter2")
+    session.state = {"password": "hunter2"}
+    await sessions.save(session)
+    session.events.append(Checkpoint(contents=[Placed(seq=1, index=0, item=user("hunter2"))]))
+    session.events.append(Event(content=[user("b")]))
+    session.state = {}
+    await sessions.save(session)
+    store.before = sessions.erase("s", [1, 2])
+    fork = await sessions.fork("s", "t", at=at)
+    assert store.before is None
+    assert (await store.load("t", after=0)).head.base == 0
+    assert "hunter2" not in fork.model_dump_json()
+    assert await context(sessions, "t") == ([] if at else ["b"])
+
+
 async def test_a_fork_keeps_what_was_taken_back_taken_back(sessions):
     """Its context is the one of its point."""
     await keep(sessions, "a", "b")

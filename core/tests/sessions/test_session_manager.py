@@ -10,6 +10,7 @@ from turnkeep import (
     ContentError,
     Event,
     InMemorySessionManager,
+    Keeper,
     Message,
     Session,
     SessionConflict,
@@ -253,6 +254,64 @@ async def test_a_save_repeated_after_a_lost_answer_doubles_nothing(monkeypatch):
     assert [e.content[0].content for e in back.events] == ["1", "2", "3"]
     assert [e.state["n"] for e in back.events] == [1, 2, 3]
     assert back.state == {"n": 3}
+
+
+@pytest.mark.parametrize("fault", ["lose answer", "cancel after"])
+async def test_a_change_of_state_alone_may_lose_its_answer(monkeypatch, fault):
+    """The event that carried it is the session's too, once it is known to be kept."""
+    monkeypatch.setattr(log_module, "RETRY_DELAYS", ())
+    manager = SessionManager(FaultyStore(MemoryStore(), [None, fault]))
+    session = await manager.create("s")
+    session.events.append(event("a"))
+    await manager.save(session)
+    session.state["n"] = 1
+    with pytest.raises((StoreUnavailable, asyncio.CancelledError)):
+        await manager.save(session)
+    session.events.append(event("b"))
+    session.state["n"] = 2
+    await manager.save(session)
+    assert [(e.seq, e.author, e.state) for e in session.events] == [
+        (1, "user", None), (2, "system", {"n": 1}), (3, "user", {"n": 2}),
+    ]  # fmt: skip
+    assert (await manager.get("s")).events == session.events
+
+
+async def test_an_event_that_was_not_kept_carries_no_state():
+    """Added to the session as it is by then, it says nothing of a state that never was."""
+    manager = InMemorySessionManager()
+    await manager.create("s")
+    mine, theirs = await manager.get("s"), await manager.get("s")
+    theirs.state = {"by": "them"}
+    await manager.save(theirs)
+    new = event("mine")
+    mine.state = {"by": "me"}
+    mine.events.append(new)
+    with pytest.raises(SessionConflict):
+        await manager.save(mine)
+    again = await manager.get("s")
+    again.events.append(new)
+    await manager.save(again)
+    assert (await manager.at("s", 2)).state == {"by": "them"}
+    assert (await manager.fork("s", "t")).state == {"by": "them"}
+
+
+async def test_a_save_whose_answer_was_lost_has_closed_a_dead_turn_too():
+    """The next save does not take it for running."""
+    store = FaultyStore(MemoryStore())
+    async with Keeper(store=store) as keep:
+        turn = await keep.turn("s").__aenter__()
+        await turn.add(event("a").content[0])
+        turn._lease._stop_pulse()
+    manager = SessionManager(store, turn_timeout=0.05)
+    await asyncio.sleep(0.06)
+    session = await manager.get("s")
+    session.events.append(event("b"))
+    store.plan = ["cancel after"]
+    with pytest.raises(asyncio.CancelledError):
+        await manager.save(session)
+    session.events.append(event("c"))
+    await manager.save(session)
+    assert [e.content[0].content for e in (await manager.get("s")).events] == ["a", "b", "c"]
 
 
 async def test_a_value_that_only_looks_equal_is_an_edit():

@@ -121,6 +121,21 @@ async def test_what_is_opened_is_closed_in_reverse(opened):
     assert order[2:] == ["close counter", "close store"]
 
 
+async def test_a_keeper_entered_again_opens_everything_anew(opened):
+    """Its model, too; also after an entry that failed."""
+    order, offered = opened
+    keep = turnkeep.open({"session": {"store": "x"}, "model": {"client": "x", "id": "m"}})
+    async with keep:
+        first = list(order)
+    del order[:]
+    offered.counter_value = ValueError("broken")
+    async with keep:
+        assert order == first
+        assert keep.model is not None
+    with pytest.raises(TurnkeepError, match="async with"):
+        assert keep.model
+
+
 async def test_what_stands_around_the_store_is_opened_after_it(opened):
     """From the store outwards; closed in reverse, before the store."""
     order, _ = opened
@@ -191,6 +206,28 @@ async def test_expired_sessions_are_swept_in_the_background(caplog):
     swept = store.purges
     await asyncio.sleep(0.05)
     assert store.purges == swept  # it ended with the keeper
+
+
+async def test_a_cancellation_at_the_exit_is_heard():
+    """Also where a sweep takes its time to end."""
+
+    class Slow(MemoryStore):
+        async def purge(self, *, limit=1000):
+            try:
+                await asyncio.sleep(100)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0.1)
+                raise
+
+    async def use():
+        async with Keeper(store=Slow(), sweep=0.001):
+            await asyncio.sleep(0.05)
+
+    using = asyncio.create_task(use())
+    await asyncio.sleep(0.1)
+    using.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await using
 
 
 def test_a_sweep_is_a_time_above_zero():

@@ -14,7 +14,7 @@ from turnkeep.agent.schema import as_json
 from turnkeep.agent.tools import BaseTool
 from turnkeep.content import Model, ToolCall, ToolResult
 from turnkeep.errors import ContentError, ToolError, TurnkeepError
-from turnkeep.log import settled
+from turnkeep.log import ended
 from turnkeep.results import result_of
 from turnkeep.turn import Turn
 
@@ -77,8 +77,7 @@ class Acting:
             raise _first(group) from None
         finally:
             if not running.done():
-                running.cancel()
-                await settled(_gone(running))
+                await ended(running)
 
     async def _answered(self, context: ExecutionContext, call: ToolCall) -> ToolResult:
         for callback in self._hooks.before_tool:
@@ -145,10 +144,6 @@ def _said(error: BaseException) -> str:
         return str(error) or type(error).__name__
     except Exception:  # noqa: BLE001  # a stranger's
         return type(error).__name__
-
-
-async def _gone(task: asyncio.Task[None]) -> None:
-    await asyncio.wait([task])
 
 
 def _storable(call: ToolCall, error: Exception) -> ToolResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from copy import deepcopy
@@ -38,13 +39,21 @@ from turnkeep.content import (
     message_text,
     sum_usage,
 )
-from turnkeep.errors import ContentError, ModelError, ModelUnavailable, PendingApproval
+from turnkeep.errors import (
+    ContentError,
+    ModelError,
+    ModelUnavailable,
+    PendingApproval,
+    TurnkeepError,
+)
 from turnkeep.formats.profile import side_of
 from turnkeep.log import settled
 from turnkeep.model import FinishReason, ModelAnswer, ModelClient, TextDelta
 from turnkeep.optimize.recall import RECALL
 from turnkeep.step import Step, is_call_of
 from turnkeep.turn import Turn
+
+_logger = logging.getLogger("turnkeep")
 
 
 class Run:
@@ -205,7 +214,12 @@ class Run:
         except (asyncio.CancelledError, GeneratorExit):
             if text:  # what was shown is kept, as a cut answer
                 said = Message(role="assistant", content="".join(text))
-                await settled(self._turn.add_response([said], partial=True))
+                try:
+                    await settled(self._turn.add_response([said], partial=True))
+                except TurnkeepError as error:  # the caller is to hear of the cancellation
+                    _logger.warning(
+                        "session %r: a cut answer is not kept: %s", self._turn.session_id, error
+                    )
             raise
         if answer is None:
             raise ModelError("the model client's stream ended without an answer")

@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from turnkeep import Agent, Message, ModelUnavailable, ToolConfirmation, tool
+from turnkeep import Agent, Keeper, Message, ModelUnavailable, ToolConfirmation, tool
 from turnkeep.agent.events import (
     ConfirmationsNeeded,
     Finished,
@@ -16,6 +16,7 @@ from turnkeep.agent.events import (
 )
 from turnkeep.content import result_text
 from turnkeep.model import CallDelta, ModelAnswer, TextDelta
+from turnkeep.stores.memory import MemoryStore
 from turnkeep.testing.models import ScriptedModel
 
 
@@ -104,6 +105,24 @@ async def test_a_stream_that_breaks_keeps_what_had_come(manager):
     with pytest.raises(ModelUnavailable):
         await kinds(agent.stream("tell", session_id="s"))
     assert [event.partial for event in manager._sessions["s"].events] == [False, True]
+
+
+async def test_a_cancelled_stream_is_cancelled_also_where_its_turn_was_lost():
+    """What had come cannot be kept then; the caller hears of its own cancellation."""
+
+    class Hangs(ScriptedModel):
+        async def stream(self, request, settings=None):
+            yield TextDelta("Once ")
+            await asyncio.sleep(100)
+
+    store = MemoryStore()
+    async with Keeper(store=store) as keep:
+        agent = Agent(Hangs(), keeper=keep)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                async for event in agent.stream("tell", session_id="s"):
+                    if isinstance(event, TextDelta):
+                        await store.delete("s")
 
 
 async def test_a_tool_that_kills_the_run_is_an_error_of_the_stream(manager, call):
