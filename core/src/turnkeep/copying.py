@@ -63,6 +63,8 @@ class _Mark(NamedTuple):
     """The version of that session that it shows; -1: not whole yet, or not yet seen to be."""
     at: int
     """The copy's own version as this was written: at any other one somebody else has written."""
+    updated: str
+    """When that session was written last: one that was put back comes to a version again."""
 
 
 class _Refused(StoreError):
@@ -135,10 +137,7 @@ class _Copy:
         try:
             return await self._once()
         except _Outdated as outdated:
-            if not self.dry_run:
-                await self.target.delete(self.id, expected=outdated.head.revision)
-        if self.dry_run:
-            return Copied(self.id, "renewed")
+            await self.target.delete(self.id, expected=outdated.head.revision)
         try:
             done = await self._once()
         except _Outdated as outdated:
@@ -180,7 +179,7 @@ class _Copy:
                     f"session {self.id!r} in the target is a copy of an earlier session of this "
                     "id; delete it there to copy this one"
                 )
-            if mark.version == head.revision.version:
+            if (mark.version, mark.updated) == (head.revision.version, head.updated.isoformat()):
                 return Copied(self.id, "same")
             if after > head.seq:
                 raise _Refused(
@@ -200,12 +199,16 @@ class _Copy:
                     raise
                 return await self._same_or_refused(page, there)
             self.begun = copied
-        if self.dry_run:
-            if await self._difference(after, head) is not None:
-                return Copied(self.id, "renewed", head.seq)
-        else:
+        # First, so that what cannot be continued is left as it is.
+        if (seq := await self._difference(after, head)) is not None:
+            if self.begun is None:
+                await self._check_erased(seq)
+            if not self.dry_run:
+                raise _Outdated(copied, seq)
+            return Copied(self.id, "renewed", head.seq)
+        if not self.dry_run:
             written = await self._write(copied, page, after)
-            await self._see(written, page)
+            await self._see(written, page, after)
             await self._finish(written, head)
         whole = after == 0 or (mark is not None and mark.version == _PARTIAL)
         return Copied(self.id, "copied" if whole else "continued", head.seq - after)
@@ -230,7 +233,7 @@ class _Copy:
             after += len(records)
             version = copied.revision.version + 1
             if after < head.seq:
-                partial = _Mark(head.revision.incarnation.hex(), _PARTIAL, version)
+                partial = _mark(head, _PARTIAL, version)
                 # Of a copy that is continued all else stays as it was, should this come to nothing.
                 kept = Meta.of(copied)
                 meta = kept._replace(turn=_TURN, rest={**kept.rest, _MARK: partial._asdict()})
@@ -274,8 +277,11 @@ class _Copy:
             return Record(record)
         return Record(record, said_in(decode_event(record, 0, session_id=self.id)))
 
-    async def _see(self, copied: Head, first: Loaded) -> None:
-        """See that the copy is the same, whatever the source has become since. Raises _Outdated."""
+    async def _see(self, copied: Head, first: Loaded, after: int) -> None:
+        """See that the copy is the same, whatever the source has become since. Raises _Outdated.
+
+        Up to `after` it was seen to be.
+        """
         head = first.head
         there = await _read(self.target, self.id, BEHIND_ALL)
         if there is None or there.head.revision != copied.revision:
@@ -288,7 +294,7 @@ class _Copy:
             or session_line(found, there.state) != session_line(head, first.state)
         ):
             raise StoreError(f"session {self.id!r} does not read back as it was copied")
-        if (seq := await self._difference(head.seq, head)) is not None:
+        if (seq := await self._difference(head.seq, head, after)) is not None:
             raise _Outdated(copied, seq)
 
     async def _same_or_refused(self, page: Loaded, there: Loaded) -> Copied:
@@ -310,9 +316,8 @@ class _Copy:
             "delete it there to copy this one"
         )
 
-    async def _difference(self, upto: int, head: Head) -> int | None:
-        """Give the first seq up to `upto` at which source and target differ, None if nowhere."""
-        after = 0
+    async def _difference(self, upto: int, head: Head, after: int = 0) -> int | None:
+        """Give the first seq behind `after` at which source and target differ, None if nowhere."""
         while after < upto:
             ours = await self._of_this_life(self.source, head, after)
             theirs = await _read(self.target, self.id, after)
@@ -324,6 +329,19 @@ class _Copy:
                     return seq
             after += PAGE
         return None
+
+    async def _check_erased(self, seq: int) -> None:
+        """Make sure that an event that differs is the same one: what is erased keeps its id."""
+        ids = []
+        for store in (self.source, self.target):
+            found = await patiently(lambda: store.load(self.id, after=seq - 1, limit=1))  # noqa: B023  # awaited at once
+            records = found.records if isinstance(found, Loaded) else ()
+            ids += [decode_event(record, seq, session_id=self.id).id for record in records]
+        if len(ids) != 2 or ids[0] != ids[1]:
+            raise _Refused(
+                f"session {self.id!r} is not what it was copied from any more, from event {seq} "
+                "on: the source was put back; delete the copy to make it anew"
+            )
 
     async def _of_this_life(self, store: SessionStore, head: Head, after: int) -> Loaded:
         page = await _read(store, self.id, after)
@@ -343,8 +361,7 @@ def _meta_of_copy(head: Head, version: int, *, whole: bool) -> Meta:
     """Give the notes of a copy that has all records, at a version of its own."""
     meta = Meta.of(head)
     created, updated = times(head, meta)
-    shows = head.revision.version if whole else _PARTIAL
-    mark = _Mark(head.revision.incarnation.hex(), shows, version)
+    mark = _mark(head, head.revision.version if whole else _PARTIAL, version)
     return meta._replace(
         turn=None if whole else _TURN,  # not the source's: the process that runs it writes there
         imported={
@@ -356,14 +373,20 @@ def _meta_of_copy(head: Head, version: int, *, whole: bool) -> Meta:
     )
 
 
+def _mark(source: Head, shows: int, at: int) -> _Mark:
+    return _Mark(source.revision.incarnation.hex(), shows, at, source.updated.isoformat())
+
+
 def _mark_of(head: Head) -> _Mark | None:
     found = Meta.of(head).rest.get(_MARK)
     if not isinstance(found, dict):
         return None
-    life, version, at = (found.get(name) for name in _Mark._fields)
-    if isinstance(life, str) and isinstance(version, int) and isinstance(at, int):
-        return _Mark(life, version, at)
-    return None
+    life, version, at, updated = (found.get(name) for name in _Mark._fields)
+    if not isinstance(life, str) or not isinstance(updated, str):
+        return None
+    if not isinstance(version, int) or not isinstance(at, int):
+        return None
+    return _Mark(life, version, at, updated)
 
 
 def _lasting(head: Head) -> object:

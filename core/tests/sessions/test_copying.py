@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -221,6 +222,22 @@ async def test_what_was_erased_between_runs_that_were_cut_off_does_not_stay(
     await copy_session(source, target, "s")
     assert b"event 1" not in b"".join((await target.load("s", after=0)).records)
     await same(source, target)
+
+
+async def test_a_source_that_was_put_back_and_went_on_takes_nothing_from_its_copy(source, target):
+    """Other events stand in their places: the copy may be all that there is of the first ones."""
+    await write(source, events=4)
+    before = deepcopy(source._sessions["s"])
+    await write(source, events=4)
+    await copy_session(source, target, "s")
+    source._sessions["s"] = before  # from a backup
+    await asyncio.sleep(0.002)  # its clock ticks in milliseconds
+    await write(source, events=9)
+    for dry_run in (True, False):
+        done = await copy_session(source, target, "s", dry_run=dry_run)
+        assert done.outcome == "refused"
+        assert "from event 5 on: the source was put back" in done.problem
+    assert (await target.load("s")).head.seq == 8
 
 
 class Watched(MemoryStore):
