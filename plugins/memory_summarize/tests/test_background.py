@@ -1,6 +1,7 @@
 """Begun ahead: the next rewrite uses it if it still matches, and is none the worse if not."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -235,6 +236,136 @@ async def test_what_came_behind_it_is_read_alone(ahead, asked_for):
     assert "#2.0" not in refs
     assert game.step_report["notes"]["calls"] == 2
     assert game.step_report["notes"]["in_the_index_only"] == 0
+
+
+# A keeper that several event loops use
+
+
+async def begin_one(game, keep, session="s"):
+    """Play until a summary has been begun ahead, and let it get ready."""
+    asked = game.model.asked
+    async with keep.turn(session) as turn:
+        await game.begin(turn)
+        while game.model.asked == asked:
+            await game.go_on(turn)
+            await asyncio.sleep(0)
+        assert not game.reports
+        await settle()
+
+
+async def until_rewritten(game, keep):
+    async with keep.turn("s") as turn:
+        await game.go_on(turn, 50, until=1)
+
+
+def in_a_thread(work, run=asyncio.run):
+    """Run a coroutine on a loop of its own, as a threaded server's handler does."""
+    return asyncio.to_thread(run, work)
+
+
+def run_and_leave(work):
+    """Close the loop with what is under way on it, as `asyncio.run` would not."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(work)
+    finally:
+        loop.close()
+
+
+async def test_what_a_closed_loop_has_made_ready_is_used(ahead):
+    """It was paid for, and nothing of it needs that loop any more."""
+    game = ahead(Slow())
+    async with game.opened() as keep:
+        await in_a_thread(begin_one(game, keep))
+        await in_a_thread(until_rewritten(game, keep))
+    assert game.model.asked == 1
+    assert "problem" not in game.step_report
+    assert "in the background" in game.step_report["notes"]["way"]
+
+
+async def test_what_another_loop_has_made_ready_is_not_waited_for(ahead):
+    """That loop has no reason to wake up and tell of it."""
+    game = ahead(Slow(), step_timeout=10.0)
+    clock = asyncio.get_running_loop().time
+    async with game.opened() as keep:
+        await begin_one(game, keep)
+        start = clock()
+        await in_a_thread(until_rewritten(game, keep))
+        assert clock() - start < 9
+    assert game.model.asked == 1
+    assert "in the background" in game.step_report["notes"]["way"]
+
+
+async def test_what_another_loop_has_under_way_is_asked_again_at_once(ahead):
+    """It cannot be waited for from here; its own loop ends it."""
+    model = Slow(ready=False)
+    game = ahead(model, step_timeout=10.0)
+    async with game.opened() as keep:
+        await begin_one(game, keep)
+        model.ready = asyncio.Event()  # the one under way waits for the event before
+        model.ready.set()
+        await in_a_thread(until_rewritten(game, keep))
+        await settle()
+        assert (model.asked, model.cancelled) == (2, 1)
+        assert not game.step._background._tasks
+    assert "problem" not in game.step_report
+    assert "background" not in game.step_report["notes"]["way"]
+
+
+@pytest.mark.parametrize("run", [asyncio.run, run_and_leave])
+async def test_what_a_closed_loop_has_left_unfinished_is_asked_again(ahead, run):
+    """Whether the loop has cancelled it, or left it so that it never ends."""
+    model = Slow(ready=False)
+    game = ahead(model)
+    async with game.opened() as keep:
+        await in_a_thread(begin_one(game, keep), run)
+        model.ready = asyncio.Event()
+        model.ready.set()
+        await in_a_thread(until_rewritten(game, keep))
+        assert model.asked == 2
+        assert not game.step._background._tasks
+    assert "problem" not in game.step_report
+
+
+async def test_what_a_closed_loop_has_left_unfinished_is_begun_again(ahead):
+    """It will never be ready, so that it is not what the next rewrite can count on."""
+    model = Slow(ready=False)
+    game = ahead(model)
+    async with game.opened() as keep:
+        await in_a_thread(begin_one(game, keep), run_and_leave)
+        model.ready = asyncio.Event()
+        model.ready.set()
+        async with keep.turn("s") as turn:
+            await game.go_on(turn)
+            await settle()
+            assert (model.asked, game.reports) == (2, [])
+            await game.go_on(turn, 50, until=1)
+    assert model.asked == 2
+    assert "in the background" in game.step_report["notes"]["way"]
+
+
+async def test_closing_ends_those_of_other_loops(ahead):
+    """By their own loop where it runs; one whose loop has closed is let go."""
+    model = Slow(ready=False)
+    game = ahead(model)
+    other = asyncio.new_event_loop()
+    thread = threading.Thread(target=other.run_forever)
+    thread.start()
+    try:
+        async with game.opened() as keep:
+            begun = asyncio.run_coroutine_threadsafe(begin_one(game, keep), other)
+            await asyncio.wrap_future(begun)
+            [task] = game.step._background._tasks
+            model.ready = asyncio.Event()
+            await in_a_thread(begin_one(game, keep, "t"), run_and_leave)
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(settle(), other))
+        assert task.cancelled()
+        assert model.cancelled == 1
+        assert not game.step._background._tasks
+    finally:
+        other.call_soon_threadsafe(other.stop)
+        await asyncio.to_thread(thread.join)
+        other.close()
 
 
 def test_an_outcome_begins_empty():
