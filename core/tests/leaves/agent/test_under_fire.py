@@ -1,39 +1,26 @@
-"""What goes wrong at odd moments: cancellation everywhere, threads, odd ids, odd tools, odd answers."""
+"""What goes wrong at odd moments: cancellation everywhere, threads, odd ids, old contexts."""
 
 import asyncio
 import threading
 from dataclasses import replace
 
 import pytest
-from pydantic import BaseModel
 
 from turnkeep import (
     Agent,
     BaseSessionManager,
-    BaseTool,
     ContentError,
     ExecutionContext,
     InMemorySessionManager,
-    LlmClient,
-    LlmResponse,
     Message,
-    ModelUnavailable,
     Session,
     SessionBusy,
     ToolConfirmation,
     TurnkeepError,
     tool,
 )
-from turnkeep.agent.output import OutputError
-from turnkeep.content import ToolResult, result_text
-from turnkeep.model import ModelAnswer
 from turnkeep.stores.memory import MemoryStore
 from turnkeep.testing.models import ScriptedModel
-
-
-def results(context):
-    items = [item for event in context.events for item in event.content]
-    return {i.tool_call_id: result_text(i) for i in items if isinstance(i, ToolResult)}
 
 
 def yes(call_id, **fields):
@@ -157,7 +144,7 @@ async def test_a_session_that_is_in_use_costs_nothing(manager, call):
 
 
 @pytest.mark.parametrize("call_id", ["c", ""])
-async def test_calls_with_one_id_get_their_own_results(call, call_id):
+async def test_calls_with_one_id_get_their_own_results(call, call_id, results):
     """Each a name of its own; the same that the request gives."""
 
     @tool
@@ -295,7 +282,9 @@ async def test_what_is_added_while_a_call_waits_comes_behind_the_decision(manage
 @pytest.mark.parametrize(
     "arguments", [{"amount": float("nan")}, {"amount": "many"}, {"other": 1}, {"amount": object()}]
 )
-async def test_changed_arguments_are_checked_before_any_decision_is_kept(manager, call, arguments):
+async def test_changed_arguments_are_checked_before_any_decision_is_kept(
+    manager, call, arguments, results
+):
     """The person is told, and both calls still wait."""
 
     @tool(requires_confirmation=True)
@@ -309,235 +298,3 @@ async def test_changed_arguments_are_checked_before_any_decision_is_kept(manager
         await agent.resume("s", [yes("p1"), yes("p2", modified_arguments=arguments)])
     result = await agent.resume("s", [yes("p1"), yes("p2")])
     assert results(result.context) == {"p1": "paid 1", "p2": "paid 2"}
-
-
-# Tools
-
-
-async def test_a_tool_whose_own_task_was_cancelled_has_a_result(call):
-    """It is not the run that was cancelled."""
-
-    @tool
-    async def wait():
-        inner = asyncio.ensure_future(asyncio.sleep(9))
-        asyncio.get_running_loop().call_soon(inner.cancel)
-        await inner
-
-    result = await Agent(ScriptedModel(call("wait", "w"), "ok"), [wait]).run("go")
-    assert results(result.context) == {"w": "what it waited for was cancelled, outcome unknown"}
-
-
-async def test_an_error_that_cannot_be_said_is_named(call):
-    """By its type."""
-
-    class Mute(Exception):
-        def __str__(self):
-            raise RuntimeError
-
-    @tool
-    def fail():
-        raise Mute
-
-    result = await Agent(ScriptedModel(call("fail", "f"), "ok"), [fail]).run("go")
-    assert "Mute" in results(result.context)["f"]
-
-
-async def test_plain_tools_do_not_wait_for_each_other(call):
-    """Each has a thread of its own, however many there are."""
-    together = threading.Barrier(12, timeout=30)
-
-    @tool
-    def meet() -> str:
-        together.wait()
-        return "met"
-
-    model = ScriptedModel([call("meet") for _ in range(12)], "ok")
-    result = await Agent(model, [meet], parallel_tools=12).run("go")
-    assert set(results(result.context).values()) == {"met"}
-
-
-async def test_what_a_tool_does_to_its_arguments_stays_its_own(call):
-    """The next request says what the model has said."""
-
-    class Pops(BaseTool):
-        async def execute(self, context, /, **arguments):
-            arguments["list"].clear()
-            return "ok"
-
-    def spoil(context, made):
-        made.arguments["list"].append("spoilt")
-
-    parameters = {"type": "object", "properties": {"list": {"type": "array"}}}
-    model = ScriptedModel(call("pops", list=[1]), "ok")
-    await Agent(model, [Pops("pops", "", parameters)], before_tool=spoil).run("go")
-    [made] = model.requests[1]["messages"][1]["tool_calls"]
-    assert made["function"]["arguments"] == '{"list":[1]}'
-
-
-async def test_a_check_that_fails_loses_no_answer(manager, call):
-    """The model is told when the call would run."""
-
-    class Odd(BaseTool):
-        def check(self, arguments):
-            raise RuntimeError("odd")
-
-        async def execute(self, context, /, **arguments):
-            return "ran"
-
-    model = ScriptedModel(call("odd", "o"), "ok")
-    result = await Agent(model, [Odd("odd", requires_confirmation=True)]).run("go")
-    assert result.output == "ok"
-
-
-def test_parameters_may_have_any_name():
-    """Those of pydantic's own methods, too; the context by any name."""
-
-    @tool
-    def f(
-        json: str,
-        copy: int,
-        _x: int,
-        model_config: str,
-        ctx: ExecutionContext | None = None,
-        schema: str = "s",
-    ):
-        return [json, copy, _x, model_config, ctx is not None, schema]
-
-    assert set(f.parameters["properties"]) == {"json", "copy", "_x", "model_config", "schema"}
-    given = {"json": "j", "copy": 1, "_x": 2, "model_config": "m"}
-    made = asyncio.run(f.execute(ExecutionContext(), **given))
-    assert made == ["j", 1, 2, "m", True, "s"]
-
-
-def test_a_method_without_its_object_is_no_tool():
-    """The error says what is."""
-    with pytest.raises(TurnkeepError, match="bound method"):
-
-        class Thing:
-            @tool
-            def act(self, x: int):
-                return x
-
-
-def test_confirmation_is_asked_at_once():
-    """An async function for it is refused where the tool is made."""
-
-    async def ask(arguments):
-        return True
-
-    with pytest.raises(TurnkeepError, match="give a plain function"):
-        tool(requires_confirmation=ask)(lambda_like)
-
-
-def lambda_like():
-    pass
-
-
-# Answers
-
-
-class City(BaseModel):
-    name: str
-
-
-async def test_a_wrong_typed_answer_is_not_right_the_second_time(manager):
-    """`resume` corrects the model, too."""
-    agent = Agent(ScriptedModel("a", "b", "c"), output_type=City, session_manager=manager)
-    with pytest.raises(OutputError):
-        await agent.run("?", session_id="s")
-    later = Agent(ScriptedModel('{"name": "Ulm"}'), output_type=City, session_manager=manager)
-    assert (await later.resume("s")).output == City(name="Ulm")
-
-
-async def test_a_cut_answer_is_no_answer(manager):
-    """A client that gives one as if it were whole: it is kept, and the program is told."""
-    cut = ModelAnswer(items=[Message(role="assistant", content="cut te")], partial=True)
-    agent = Agent(ScriptedModel(cut, "whole"), session_manager=manager)
-    with pytest.raises(ModelUnavailable, match="cut off"):
-        await agent.run("?", session_id="s")
-    assert (await agent.resume("s")).output == "whole"
-
-
-async def test_a_manager_that_does_things_of_its_own_is_asked(manager):
-    """So is a client of the tutorial's whose `generate` is one's own."""
-    saved = []
-
-    class Mine(InMemorySessionManager):
-        async def save(self, session):
-            saved.append(session.session_id)
-            await super().save(session)
-
-    class Mock(LlmClient):
-        async def generate(self, request):
-            return LlmResponse(content=[Message(role="assistant", content="mocked")])
-
-    result = await Agent(Mock("gpt-4o"), session_manager=Mine()).run("hi", session_id="s")
-    assert result.output == "mocked"
-    assert saved
-
-
-async def test_a_model_of_ones_own_gets_what_would_be_sent(manager, call):
-    """Repaired, as any other."""
-    seen = []
-
-    class Mine:
-        async def generate(self, request):
-            seen.append(request.contents)
-            return LlmResponse(content=[Message(role="assistant", content="ok")])
-
-    session = await manager.create("s")
-    from turnkeep import Event
-
-    session.events.append(Event(author="assistant", content=[call("lost", "x")]))
-    await manager.save(session)
-    await Agent(Mine(), session_manager=manager).run("hi", session_id="s")
-    kinds = [item.type for item in seen[0]]
-    assert kinds.count("tool_call") == kinds.count("tool_result")
-
-
-async def test_why_the_model_stopped_is_told():
-    """An answer that met its limit looks like any other."""
-    cut = ModelAnswer(items=[Message(role="assistant", content="once")], finish="length")
-    result = await Agent(ScriptedModel(cut)).run("tell")
-    assert (result.status, result.finish) == ("complete", "length")
-
-
-def test_a_model_is_opened_again_on_another_loop(monkeypatch):
-    """A script that runs twice finds it open; so does one with a client of the tutorial's."""
-    from contextlib import asynccontextmanager
-
-    from turnkeep.agent import models
-    from turnkeep.tutorial import llm
-
-    opened, closed = [], []
-
-    @asynccontextmanager
-    async def opening(name, **options):
-        opened.append(name)
-        try:
-            yield ScriptedModel("ok")
-        finally:
-            closed.append(name)
-
-    monkeypatch.setattr(models, "open_model", opening)
-    monkeypatch.setattr(llm, "open_model", opening)
-    for model in ("some-model", LlmClient("some-model")):
-        opened.clear()
-        agent = Agent(model)
-        assert [agent.run_sync("hi").output for _ in range(2)] == ["ok", "ok"]
-        assert len(opened) == 2
-    assert len(closed) >= 2
-
-
-async def test_an_agent_of_a_keeper_follows_its_rules(call):
-    """What a new input does to a call that waits is told once, in the configuration."""
-    from turnkeep import Keeper
-
-    @tool(requires_confirmation=True)
-    def pay():
-        return "paid"
-
-    async with Keeper(store=MemoryStore(), on_pending="reject") as keep:
-        agent = Agent(ScriptedModel(call("pay", "p"), "ok"), [pay], keeper=keep)
-        await agent.run("go", session_id="s")
-        assert (await agent.run("rather not", session_id="s")).output == "ok"
