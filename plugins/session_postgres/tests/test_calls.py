@@ -312,6 +312,24 @@ async def test_a_write_larger_than_a_message_is_refused(opened, begin, monkeypat
         assert (await store.load("s")).head == head
 
 
+async def test_what_each_record_takes_besides_its_bytes_counts(opened, begin, monkeypatch):
+    """Many small ones are more than their bytes: in the message, and as the server unpacks them."""
+    monkeypatch.setattr(store_module, "MAX_BYTES", 1000)
+    async with opened(search=True) as store:
+        head = await append(store, await begin(store), *[b""] * 200)
+        assert head.seq == 200
+        fields = {"expected": head.revision, "commit_id": new_commit_id()}
+        with pytest.raises(StoreError, match="in parts"):
+            await append(store, head, *[b"x"] * 200)
+        with pytest.raises(StoreError, match="in parts"):
+            await append(store, head, *[b""] * 251)
+        with pytest.raises(StoreError, match="in parts"):
+            await store.append("s", [Record(b"", "x")] * 200, **fields)
+        with pytest.raises(StoreError, match="in parts"):
+            await store.erase("s", dict.fromkeys(range(1, 101), b""), **fields)
+        assert (await store.load("s")).head == head
+
+
 async def test_records_come_in_order_whatever_the_plan(opened, begin, postgres_url):
     """Also where the server reads them in the order in which they lie on the disk."""
     url = f"{postgres_url}?options=-c%20enable_indexscan%3Doff%20-c%20enable_indexonlyscan%3Doff"

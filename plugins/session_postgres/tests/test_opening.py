@@ -1,5 +1,6 @@
 """Opening: what is refused, in which words, and what no message may show."""
 
+import asyncio
 import logging
 import os
 import subprocess
@@ -8,10 +9,14 @@ import sys
 import pytest
 
 from turnkeep.errors import StoreError, StoreUnavailable
+from turnkeep.store import Record, new_commit_id
 from turnkeep.testing.servers.postgres import PASSWORD, USER, PostgresServer
 from turnkeep_session_postgres import versions
+from turnkeep_session_postgres.connecting import Connector
+from turnkeep_session_postgres.faults import TOO_LONG, ServerError
 from turnkeep_session_postgres.plugin import PostgresOptions
 from turnkeep_session_postgres.store import PostgresStore
+from turnkeep_session_postgres.values import Statement
 
 
 async def refused(kind, **options):
@@ -225,3 +230,39 @@ async def test_a_store_of_the_parent_is_refused_after_a_fork(opened, begin):
         os.close(write)
         assert "forked" in said
         assert (await store.load("s")).head.seq == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+async def test_a_store_of_the_parent_can_be_closed_after_a_fork(opened, begin):
+    """The child does not wait for calls of the parent, which go on there, nor ends connections."""
+    async with opened() as store:
+        head = await begin(store)
+        appending = asyncio.create_task(
+            store.append("s", [Record(b"1")], expected=head.revision, commit_id=new_commit_id())
+        )
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        if (child := os.fork()) == 0:
+            ended = 1
+            try:
+                store.close().send(None)
+            except StopIteration:
+                ended = 0
+            finally:
+                os._exit(ended)
+        _, status = os.waitpid(child, 0)
+        assert status == 0
+        assert (await appending).seq == 1
+        assert (await store.load("s")).records == [b"1"]
+
+
+async def test_a_limit_for_statements_is_one_however_short(server):
+    """What rounds to no millisecond is a millisecond at the server, for which 0 is no limit."""
+    options = PostgresOptions(url=server.url, statement_timeout=0.0004, pgbouncer=False)
+    link = await Connector(options).connect()
+    try:
+        with pytest.raises(ServerError) as caught:
+            await link.run(Statement("SELECT pg_sleep(0.5)"), ())
+    finally:
+        link.close()
+    assert caught.value.sqlstate == TOO_LONG

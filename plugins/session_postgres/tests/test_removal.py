@@ -41,6 +41,21 @@ async def test_an_id_whose_large_session_has_expired_is_free(opened, begin, sql,
         assert sql(COUNT) == [(1, 0)]
 
 
+async def test_what_is_purged_in_part_has_expired_for_every_clock(opened, begin, sql, monkeypatch):
+    """A server whose clock is behind takes over: what has lost records must not come to life."""
+    monkeypatch.setattr(removal, "MOST_RECORDS", 100)
+    async with opened() as store:
+        await fill(store, begin, sql, 1, 450)
+        sql("UPDATE {}.session SET expires_ms = 1000")
+        await store._calls.write("", lambda link, _: store._remover.purge(link, 10))
+        assert sql(COUNT) == [(1, 350)]
+    async with opened(clock="500::bigint") as store:
+        assert await store.load("s0") is None
+        assert (await store.list()).heads == []
+        assert await store.purge() == 1
+        assert sql(COUNT) == [(0, 0)]
+
+
 @pytest.mark.prove
 @pytest.mark.parametrize("statements", ["single", "plain"])
 async def test_a_purge_gets_on_however_short_a_statement_may_be(opened, begin, sql, statements):

@@ -187,3 +187,29 @@ def test_the_ddl_is_printed_for_an_administrator(sql, schema):
     printed = subprocess.run([*command, "--search"], capture_output=True, check=True, text=True)
     sql(printed.stdout.replace("{", "{{"))
     assert sql("SELECT component FROM {}.schema_version ORDER BY 1") == [("search",), ("sessions",)]
+
+
+PERCENT = ["100%", "a%%b", "%(user)s"]
+"""Names that a driver with parameters of the form %s would take for more than names."""
+
+
+@pytest.mark.parametrize("schema", PERCENT)
+async def test_a_schema_may_have_a_percent_sign_in_its_name(opened, begin, sql, schema):
+    """Its tables are made, written, read, listed and searched like others."""
+    async with opened(search=True) as store:
+        head = await begin(store, user_id="u")
+        said = [Record(b"1", "hello world")]
+        await store.append("s", said, expected=head.revision, commit_id=new_commit_id())
+        assert (await store.load("s")).records == [b"1"]
+        assert [each.session_id for each in (await store.list(user_id="u")).heads] == ["s"]
+        assert [each.seq for each in (await store.search("hello")).hits] == [1]
+    assert sql("SELECT seq FROM {}.session") == [(1,)]
+
+
+@pytest.mark.parametrize("schema", PERCENT)
+def test_the_ddl_of_a_schema_with_a_percent_sign_is_for_that_schema(sql, schema):
+    """Not for one with two of them."""
+    command = [sys.executable, "-m", "turnkeep_session_postgres", "ddl", "--schema", schema]
+    printed = subprocess.run([*command, "--search"], capture_output=True, check=True, text=True)
+    sql(*printed.stdout.strip().removesuffix(";").split(";\n"))
+    assert sql("SELECT count(*) FROM {}.record_text") == [(0,)]

@@ -1,4 +1,9 @@
-"""Background: one summary a session that is begun before it is needed."""
+"""Background: one summary a session that is begun before it is needed.
+
+Requests may come on several event loops, as where each is handled in a thread of its own. A task
+belongs to the loop that began it: only there it can be waited for and cancelled, and where that
+loop was closed first, it never ends.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +30,16 @@ class Begun:
     groups: list[list[tuple[Ref, Item]]]
     task: asyncio.Task[Outcome]
     outcome: Outcome
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it can never be ready: its loop was closed and has left it unfinished."""
+        return not self.task.done() and self.task.get_loop().is_closed()
+
+    @property
+    def is_of_this_loop(self) -> bool:
+        """Whether the loop that runs here has begun it, and so hears of its end."""
+        return self.task.get_loop() is asyncio.get_running_loop()
 
     def matches(self, view: View, kept: Kept, allowed: Sequence[Group]) -> list[Group] | None:
         """Give its groups in a view, if they still stand there, oldest of those allowed, in order.
@@ -76,7 +91,11 @@ class Background:
 
     def of(self, session: str) -> Begun | None:
         """Give what is under way or done for a session."""
-        return self._begun.get(session)
+        begun = self._begun.get(session)
+        if begun is not None and begun.is_lost:
+            self.drop(session)
+            return None
+        return begun
 
     def keep(self, session: str, begun: Begun) -> None:
         """Take back what was dropped: the plan that took it did not end."""
@@ -86,7 +105,7 @@ class Background:
         """Forget a session's, and end it; what it took is owed, unless it is told elsewhere."""
         begun = self._begun.pop(session, None)
         if begun is not None:
-            begun.task.cancel()
+            self._end(begun.task)
             if owed and begun.outcome.spent.calls:
                 self._owed.setdefault(session, Spent()).plus(begun.outcome.spent)
                 while len(self._owed) > MOST:
@@ -97,9 +116,23 @@ class Background:
         return self._owed.pop(session, None) or Spent()
 
     async def close(self) -> None:
-        """End all of them, and wait until they have ended."""
+        """End all of them, and wait until those of this loop have ended."""
         self._begun.clear()
-        tasks = list(self._tasks)
-        for task in tasks:
+        for task in list(self._tasks):
+            self._end(task)
+        here = asyncio.get_running_loop()
+        ending = [task for task in list(self._tasks) if task.get_loop() is here]
+        await asyncio.gather(*ending, return_exceptions=True)
+
+    def _end(self, task: asyncio.Task[Outcome]) -> None:
+        """Have a task cancelled by its own loop; let go of one that no loop runs any more."""
+        loop = task.get_loop()
+        if task.done() or loop.is_closed():
+            self._tasks.discard(task)
+        elif loop is asyncio.get_running_loop():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        else:
+            try:
+                loop.call_soon_threadsafe(task.cancel)
+            except RuntimeError:  # it was closed at this moment
+                self._tasks.discard(task)

@@ -160,8 +160,12 @@ class Summarize:
         if groups is None:
             self._background.drop(view.session)
             return None
-        # Not with a timeout around it: who cancels this plan leaves the task as it is.
-        await asyncio.wait([begun.task], timeout=seconds)
+        if not begun.task.done():
+            if not begun.is_of_this_loop:  # nothing would tell this loop that it is ready
+                self._background.drop(view.session)
+                return None
+            # Not with a timeout around it: who cancels this plan leaves the task as it is.
+            await asyncio.wait([begun.task], timeout=seconds)
         late = not begun.task.done()
         failed = late or begun.task.cancelled() or begun.outcome.problem is not None
         self._background.drop(view.session, owed=failed)

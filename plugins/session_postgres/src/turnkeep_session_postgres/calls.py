@@ -99,7 +99,13 @@ class Calls:
         return task.result()
 
     async def close(self) -> None:
-        """Wait for the calls in flight and end the connections; twice is fine."""
+        """Wait for the calls in flight and end the connections; twice is fine.
+
+        In a process that was forked off since, it does nothing: both are the parent's, and the
+        loop that would end the calls runs there.
+        """
+        if self._process != os.getpid():
+            return
         if self._closing is None:
             self._closing = asyncio.ensure_future(self._close())
         await asyncio.shield(self._closing)
@@ -107,8 +113,7 @@ class Calls:
     async def _close(self) -> None:
         while self._tasks:
             await asyncio.wait(self._tasks)
-        if self._process == os.getpid():
-            self.pool.close()
+        self.pool.close()
 
     def _start(self, what: str, work: Work[T], stage: _Stage) -> asyncio.Task[T]:
         if self._closing is not None:

@@ -85,7 +85,8 @@ class Connector:
             self.pooled = to_int(result.get_value(0, 0) or b"") != link.backend
         if not self.pooled:
             # What this side has given up shall not go on at the server.
-            milliseconds = int8(round(options.statement_timeout * 1000))
+            # A 0 would be no limit.
+            milliseconds = int8(max(1, round(options.statement_timeout * 1000)))
             await link.run(_LIMIT, (milliseconds,), within=options.connect_timeout)
             link.prepares = True
 

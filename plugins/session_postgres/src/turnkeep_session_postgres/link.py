@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import psycopg
@@ -49,6 +50,7 @@ class Link:
         self._pq = connection.pgconn
         self._loop = asyncio.get_running_loop()
         self._file = self._pq.socket
+        """Its number. libpq closes it by itself, and may not be asked for it then."""
         self._waiting: asyncio.Future[pq.abc.PGresult] | None = None
         self._result: pq.abc.PGresult | None = None
         self._writing = False
@@ -110,9 +112,11 @@ class Link:
         """Let go of it. It needs no answer and never waits."""
         if self.alive:
             self.alive = False
-            self._loop.remove_reader(self._file)
-            if self._writing:
-                self._loop.remove_writer(self._file)
+            for remove in (self._loop.remove_writer, self._loop.remove_reader):
+                # The first of two leaves the other watched, which fails where libpq has closed the
+                # socket by itself; the loop has then forgotten both.
+                with suppress(OSError):
+                    remove(self._file)
             self._pq.finish()
         waiting, self._waiting = self._waiting, None
         if waiting is not None and not waiting.done():
@@ -152,8 +156,12 @@ class Link:
             one_line((result.error_field(field) or b"").decode(errors="replace"))
             for field in (_SEVERITY, _SQLSTATE, _PRIMARY)
         )
-        if ends_connection(severity, sqlstate) or not self.alive:
+        if not sqlstate or ends_connection(severity, sqlstate) or not self.alive:
+            # Without one it is libpq that speaks: of an answer that it cannot read, to a statement
+            # that the server may well have done.
             self.close()
+            said = one_line(result.error_message.decode(errors="replace"))
+            message = message or said or "the answer was no result"
             raise LinkLost(message, sent=True)
         if sqlstate in UNPREPARED:
             self._prepared.clear()
@@ -191,6 +199,10 @@ class Link:
                 if result is None:
                     waiting, self._waiting = self._waiting, None
                     answer, self._result = self._result, None
+                    if link.status == pq.ConnStatus.BAD:
+                        # Now, not once the answer is looked at: libpq has closed the socket, and
+                        # the next one of the program may get its number.
+                        self.close()
                     if answer is not None and not waiting.done():
                         waiting.set_result(answer)
                     return

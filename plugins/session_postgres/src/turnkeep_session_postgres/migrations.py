@@ -86,7 +86,8 @@ def script(schema: str, *, search: bool) -> str:
 
 
 def _create(table: Table) -> Iterator[str]:
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's
+    # Named, since others have % doubled in names, as for a driver that halves it again.
+    dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]  # SQLAlchemy's
     yield str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)).strip()
     for index in sorted(table.indexes, key=lambda each: each.name or ""):
         yield str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect)).strip()

@@ -19,11 +19,15 @@ from turnkeep.store import Page, check_id
 from turnkeep_session_postgres.link import Link
 from turnkeep_session_postgres.rows import Row, row_of
 from turnkeep_session_postgres.schema import tables
-from turnkeep_session_postgres.statements import COLUMNS
+from turnkeep_session_postgres.statements import COLUMNS, quoted
 from turnkeep_session_postgres.values import INT8, TEXT, Statement, Value, int8, text
 
 MOST_ROWS: Final = 2**31
 """Rows; a larger limit is no limit."""
+
+STAND_IN: Final = "the schema"
+"""Stands for the schema while a query is composed: in its own name, SQLAlchemy would take a
+%(name)s for a parameter."""
 
 _DIALECT: Final[Any] = postgresql.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # SQLAlchemy's
 _TYPES: Final = {
@@ -65,7 +69,7 @@ def listing(
     schema: str, clock: str, *, of_user: bool, continued: bool
 ) -> tuple[Statement, tuple[str, ...]]:
     """Give the statement of a listing, and the names of its parameters in their order."""
-    table = tables(schema).session.c
+    table = tables(STAND_IN).session.c
     query = select(*(table[name.strip()] for name in COLUMNS.split(",")))
     now: Any = literal_column(clock, BigInteger)
     query = query.where(or_(table.expires_ms.is_(None), table.expires_ms > now))
@@ -79,14 +83,18 @@ def listing(
             or_(table.created_ms < created, table.id > bindparam("after")),
         )
     query = query.order_by(table.created_ms.desc(), table.id)
-    return compiled(query.limit(bindparam("rows", type_=BigInteger)))
+    return compiled(query.limit(bindparam("rows", type_=BigInteger)), schema)
 
 
-def compiled(query: Select[Any]) -> tuple[Statement, tuple[str, ...]]:
-    """Compile a query for the protocol: $1, $2, and the names that stand for them."""
+def compiled(query: Select[Any], schema: str) -> tuple[Statement, tuple[str, ...]]:
+    """Compile a query for the protocol: $1, $2, and the names that stand for them.
+
+    The query has `STAND_IN` for the schema.
+    """
     made: Any = query.compile(dialect=_DIALECT)
     names = tuple(dict.fromkeys(made.positiontup))
-    return Statement(str(made), *(_TYPES[name] for name in names)), names
+    said = str(made).replace(quoted(STAND_IN), quoted(schema))
+    return Statement(said, *(_TYPES[name] for name in names)), names
 
 
 def _cursor(row: Row) -> str:

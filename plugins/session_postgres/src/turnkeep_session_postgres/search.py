@@ -19,7 +19,7 @@ from sqlalchemy import BigInteger, and_, bindparam, func, literal_column, or_, s
 from turnkeep.store import Hit, Hits, check_id
 from turnkeep_session_postgres.faults import TOO_COMPLEX, ServerError
 from turnkeep_session_postgres.link import Link
-from turnkeep_session_postgres.queries import MOST_ROWS, compiled
+from turnkeep_session_postgres.queries import MOST_ROWS, STAND_IN, compiled
 from turnkeep_session_postgres.schema import tables
 from turnkeep_session_postgres.statements import INDEXED
 from turnkeep_session_postgres.values import Statement, Value, int8, text, to_int
@@ -77,7 +77,7 @@ def searching(
     schema: str, clock: str, *, of_user: bool, continued: bool
 ) -> tuple[Statement, tuple[str, ...]]:
     """Give the statement of a search, and the names of its parameters in their order."""
-    made = tables(schema)
+    made = tables(STAND_IN)
     session, texts = made.session.c, made.record_text.c
     now: Any = literal_column(clock, BigInteger)
     wanted = func.websearch_to_tsquery(_SIMPLE, bindparam("query"))
@@ -109,7 +109,8 @@ def searching(
     # Snippets are cut from the rows of the page only.
     shown = func.ts_headline(_SIMPLE, func.left(page.c.body, _INDEXED), wanted, _HEADLINE)
     query = select(page.c.id, page.c.user_id, page.c.seq, page.c.created_ms, shown)
-    return compiled(query.order_by(page.c.created_ms.desc(), page.c.id, page.c.seq.desc()))
+    query = query.order_by(page.c.created_ms.desc(), page.c.id, page.c.seq.desc())
+    return compiled(query, schema)
 
 
 def _hit(result: PGresult, row: int) -> Hit:

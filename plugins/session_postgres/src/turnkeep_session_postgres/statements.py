@@ -153,8 +153,13 @@ class Statements:
             Statement(f"DELETE FROM {table} WHERE session_id = $1 AND seq > $2", TEXT, INT8)
             for table in tables
             if table in {self.record, self.words}
-        ] + [Statement(f"UPDATE {self.session} SET seq = $2 WHERE id = $1", TEXT, INT8)]
-        """(id, the last seq to keep) each: a part of a session that has expired."""
+        ] + [
+            Statement(
+                f"UPDATE {self.session} SET seq = $2, expires_ms = 0 WHERE id = $1", TEXT, INT8
+            )
+        ]
+        """(id, the last seq to keep) each: a part of a session that has expired, and has so from
+        then on for every clock, since after a failover another may be behind."""
         self.find_texts = Statement("SELECT to_regclass($1) IS NOT NULL", TEXT)
         """(`words_name`): whether there is a table of texts."""
 

@@ -176,7 +176,7 @@ class PostgresStore:
             data,
             texts if any(text is not None for text in texts) else None,
         )
-        _check_size(data, texts, (state, meta))
+        _check_size(data, change.texts or (), (state, meta))
 
         async def work(link: Link, doubt: bool) -> Head:
             while True:
@@ -244,7 +244,7 @@ class PostgresStore:
             data,
             seqs=list(replacements),
         )
-        _check_size(data, (state, meta))
+        _check_size(data, (state, meta), seqs=len(change.seqs))
 
         async def work(link: Link, doubt: bool) -> Head:
             await notice_texts(link, self._sql)  # one that came later has changed the revision
@@ -357,8 +357,9 @@ def _new(session_id: str, user_id: str | None, state: bytes, ttl: Ttl, commit_id
     return New(session_id, user_id, new_incarnation(), ttl_ms(ttl), commit_id, state)
 
 
-def _check_size(*values: Sequence[bytes | None]) -> None:
-    size = sum(len(each or b"") for every in values for each in every)
+def _check_size(*values: Sequence[bytes | None], seqs: int = 0) -> None:
+    # Each has a length of 4 bytes before it, and in the server's memory begins at a multiple of 4.
+    size = sum((len(each or b"") + 7) // 4 * 4 for every in values for each in every) + 12 * seqs
     if size > MAX_BYTES:
         raise StoreError(
             f"one write of {size:,} bytes is more than PostgreSQL takes ({MAX_BYTES:,}), and "
