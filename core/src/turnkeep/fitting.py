@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from turnkeep.blobs import is_large
-from turnkeep.content import Item, Ref, ToolCall, ToolDefinition, sum_usage
+from turnkeep.content import BlobPart, FilePart, ImagePart, Item, Ref, ToolCall, ToolDefinition
 from turnkeep.context import Context, Entry, placed
 from turnkeep.errors import ContextOverflow, CorruptSession
 from turnkeep.events import Checkpoint, Placed
 from turnkeep.formats import profile_of
 from turnkeep.log import read_event, stream_events
 from turnkeep.optimize.arrival import Arrivals
-from turnkeep.optimize.ask import Ask, Rewrite
+from turnkeep.optimize.ask import Ask, Rewrite, StepReport
 from turnkeep.optimize.checked import Scale
 from turnkeep.optimize.course import Course
 from turnkeep.optimize.engine import Engine
@@ -27,7 +28,7 @@ from turnkeep.optimize.recall import DEFINITION, RECALL, Answer, answer, log_ent
 from turnkeep.optimize.rules import ContextRules
 from turnkeep.prepared import PreparedRequest, Weighed
 from turnkeep.prices import price_row, price_row_for
-from turnkeep.sizing import Size
+from turnkeep.sizing import Size, guess
 from turnkeep.store import SessionStore
 from turnkeep.tokens.counter import TokenCounter
 
@@ -56,6 +57,8 @@ class Fitting:
         self._scale: Scale | None = None
         self._course = Course()
         self._items: list[Item] | None = None
+        self._unstored: tuple[int, Sequence[StepReport]] | None = None
+        """The base of a context that was rewritten, and what was paid; a checkpoint comes next."""
         self._base: int | None = None
         """The base of the context that is followed; None before the first."""
         self._asked: str | None = None
@@ -124,11 +127,28 @@ class Fitting:
             usage=rewrite.usage,
         )
 
-    def notes(self) -> dict[str, Any]:
-        """Give what the next turn begins with, as JSON: how long no try is to be made again."""
-        if self._base is None or not self._course.waits:
-            return {}
-        return {"waits": [self._base, round(self._course.waits)]}
+    def notes(self, before: Mapping[str, Any], base: int) -> dict[str, Any]:
+        """Give what the next turn begins with, as JSON, of a context of that base.
+
+        How long no try is to be made again, and what models took that no checkpoint tells of yet.
+        `before` is what this turn began with.
+        """
+        if self._base is None:  # nothing was looked at
+            return {name: before[name] for name in ("waits", "owed") if name in before}
+        course = self._course
+        notes: dict[str, Any] = {}
+        if course.waits:
+            notes["waits"] = [self._base, round(course.waits), round(course.failed)]
+        self._settle(base)
+        if course.owed:
+            notes["owed"] = [step.told() for step in course.owed[-_OWED:]]
+        return notes
+
+    def _settle(self, base: int) -> None:
+        """Owe what was paid for a rewrite that is not stored: the context's base is what it was."""
+        if self._unstored is not None and self._unstored[0] == base:
+            self._course.owed += self._unstored[1]
+        self._unstored = None
 
     async def _placed(self, entry: Entry) -> Placed:
         content = getattr(entry.item, "content", None)
@@ -170,21 +190,23 @@ class Fitting:
             scale = Scale(weighed.way, prepared.request.instructions)
             self._items = None
         self._scale = scale
+        self._settle(context.base)
         if context.items is not self._items:
-            carried = self._course.waits if self._base == context.base else _carried(notes, context)
-            owed = self._course.owed
+            waits, failed = self._course.waits, self._course.failed
+            if self._base != context.base:
+                waits, failed = _carried(notes, context)
+            owed = _owed(notes) if self._base is None else self._course.owed
             self._course, self._items = Course(context.stable, context.memory), context.items
-            self._course.owed = owed
-            self._course.waits = max(self._course.waits, carried)
+            self._course.owed, self._course.failed = owed, failed
+            self._course.waits = max(self._course.waits, waits)
             self._base = context.base
             scale.forget(context.items)
         self._course.follow(context.items, scale, self._engine.saw)
         name, model = self.rules.prices, prepared.request.model_id or ""
         prices = price_row_for(model, profile) if name == "auto" else price_row(name)
-        own = _own(limit, weighed, factor)
         ask = Ask(
             scale,
-            own,
+            _own(limit, weighed, factor),
             weighed.fixed,
             weighed.tokens,
             prices,
@@ -193,17 +215,46 @@ class Fitting:
             self._session_id,
             prepared.extended,
         )
+        rewrite = None
         try:
-            rewrite = await self._engine.rewrite(
-                lambda: context.entries, context.memory, ask, self._course
-            )
+            if _is_beyond(limit, weighed, factor):
+                rewrite = await self._without_media(ask, weighed, context, factor)
+                weighed = weighed._replace(size=guess(weighed.expected, factor))
+                ask = ask._replace(limit=_own(limit, weighed, factor))
             if rewrite is None:
-                return None
-            return await self._fitted(rewrite, prepared, ask, profile=profile, factor=factor)
+                rewrite = await self._engine.rewrite(
+                    lambda: context.entries, context.memory, ask, self._course
+                )
+            if rewrite is not None:
+                rewrite = await self._fitted(rewrite, prepared, ask, weighed, factor)
+                self._unstored = context.base, rewrite.paid
         except ContextOverflow as error:
             raise ContextOverflow(
                 error.limit, error.tokens, error.floor, self._session_id
             ) from None
+        return rewrite
+
+    async def _without_media(
+        self, ask: Ask, weighed: Weighed, context: Context, factor: float
+    ) -> Rewrite | None:
+        """Deal with a report above the limit of a request that is far below it by our count.
+
+        Such a report must not end the session: nothing would be sent, and no other report come.
+        Media can count for more than any formula says, as a document by its URL does, so they go
+        first, with what else is as large. Where that does not help, or there are none, the report
+        is of something else (inner calls of a hosted tool): it is left out of account, as it is
+        once media are gone, until the next one.
+        """
+        limit = self.rules.limit
+        if limit is None or not any(map(_has_media, context.items)):
+            return None
+        size = weighed.size._replace(anchored=False)  # as if it were of what we see
+        small = ask._replace(limit=_own(limit, weighed._replace(size=size), factor))
+        with suppress(ContextOverflow):
+            return await Engine(self.rules, []).rewrite(
+                lambda: context.entries, context.memory, small, self._course
+            )
+        return None
 
     async def fit(
         self, prepared: PreparedRequest, context: Context, *, profile: str
@@ -220,9 +271,10 @@ class Fitting:
         own = _own(limit, weighed, 1.0)
         if weighed.tokens <= own:
             return items
+        # An item that is there twice stands in the context once.
         known = {id(entry.item): entry for entry in context.entries}
         entries = [
-            known.get(id(item)) or Entry(Ref(0, n), item, "whole") for n, item in enumerate(items)
+            known.pop(id(item), Entry(Ref(0, n), item, "whole")) for n, item in enumerate(items)
         ]
         scale = Scale(weighed.way, prepared.request.instructions)
         course = Course()
@@ -242,8 +294,7 @@ class Fitting:
         rewrite: Rewrite,
         prepared: PreparedRequest,
         ask: Ask,
-        *,
-        profile: str,
+        first: Weighed,
         factor: float,
     ) -> Rewrite:
         """Fit what is left once more where it differs from what the limit was reckoned from.
@@ -253,34 +304,42 @@ class Fitting:
         """
         limit = self.rules.limit
         assert limit is not None
-        first = prepared.weighed(profile)
+        profile = first.way.profile.name
         for _ in range(_REFITS):
             weighed = prepared.weighed_with([entry.item for entry in rewrite.entries], profile)
             if first.size.anchored:  # what was reported was the old request: count the change
                 change = round(factor * (weighed.expected - first.expected))
                 size = first.size._replace(expected=max(first.size.expected + change, 0))
                 weighed = weighed._replace(size=size)
+            elif weighed.size.anchored:  # in the report that is left out of account
+                weighed = weighed._replace(size=guess(weighed.expected, factor))
             own = _own(limit, weighed, factor)
             if weighed.tokens <= own:
                 break
             less = ask._replace(limit=own, tokens=weighed.tokens)
             before, entries = rewrite, rewrite.entries
-            again = await Engine(self.rules, []).rewrite(
-                lambda entries=entries: entries,  # type: ignore[misc]  # bound here
-                before.memory,
-                less,
-                self._course,
-            )
+            try:
+                again = await Engine(self.rules, []).rewrite(
+                    lambda entries=entries: entries,  # type: ignore[misc]  # bound here
+                    before.memory,
+                    less,
+                    self._course,
+                )
+            except ContextOverflow:
+                self._course.owed += before.paid
+                raise
             if again is None:
                 break
             rewrite = again._replace(
                 report=_joined(before.report, again.report),
-                usage=sum_usage([before.usage, again.usage]),
+                paid=[*before.paid, *again.paid],
             )
         return rewrite
 
 
 _REFITS: Final = 4
+_OWED: Final = 20
+"""Steps that came to nothing, of which a session keeps what they took until a checkpoint does."""
 
 
 def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
@@ -295,12 +354,32 @@ def _joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def _carried(notes: Mapping[str, Any], context: Context) -> float:
+def _carried(notes: Mapping[str, Any], context: Context) -> tuple[float, float]:
     """Read how long no try is to be made again, of a turn before this one."""
     match notes.get("waits"):
-        case [int(base), int(waits)] if base == context.base:
-            return float(waits)
-    return 0.0
+        case [int(base), int(waits), int(failed)] if base == context.base:
+            return float(waits), float(failed)
+    return 0.0, 0.0
+
+
+def _owed(notes: Mapping[str, Any]) -> list[StepReport]:
+    """Read what models took for nothing, of turns before this one."""
+    told = notes.get("owed")
+    found = map(StepReport.of_told, told) if isinstance(told, list) else ()
+    return [step for step in found if step is not None]
+
+
+def _is_beyond(limit: int, weighed: Weighed, factor: float) -> bool:
+    """Tell whether more than the limit was reported beyond what we see of a request."""
+    size = weighed.size
+    return size.anchored and size.most - factor * weighed.expected >= limit
+
+
+def _has_media(item: Item) -> bool:
+    content = getattr(item, "content", None)
+    return isinstance(content, list) and any(
+        isinstance(part, ImagePart | FilePart | BlobPart) for part in content
+    )
 
 
 def _own(limit: int, weighed: Weighed, factor: float) -> int:

@@ -433,7 +433,9 @@ class Turn:
     def _notes(self) -> dict[str, Any]:
         """Give what the next turn begins with: the old notes if nothing was weighed in this one."""
         notes = self._weighing.notes() or dict(self._lease.notes)
-        return notes if self._fitting is None else notes | self._fitting.notes()
+        if self._fitting is None:
+            return notes
+        return notes | self._fitting.notes(self._lease.notes, self.context.base)
 
     def _event(self, author: str, content: list[Item], **fields: Any) -> Event:
         return Event.of_items(content, author=author, execution_id=self.execution_id, **fields)

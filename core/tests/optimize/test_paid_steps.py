@@ -1,15 +1,18 @@
 """What models took is told, whatever came of it; and a step has the seconds that it asks for."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from turnkeep import Keeper, Message
+from turnkeep import Keeper, Message, StoreUnavailable
+from turnkeep import log as log_module
 from turnkeep.content import Usage
 from turnkeep.events import Checkpoint
 from turnkeep.optimize.notes import Notes, NotesOptions
 from turnkeep.optimize.plan import Cover, Plan, StepFailed
 from turnkeep.stores.memory import MemoryStore
+from turnkeep.testing.faults import FaultyStore
 
 RULES = {"max_tokens": 2_000, "trigger": 0.5, "target": 0.2, "arrival_cap": 0}
 PAID = Usage(input_tokens=100, output_tokens=10)
@@ -61,6 +64,77 @@ async def test_what_came_to_nothing_is_told_with_the_next_rewrite():
     assert sum(told["cost"] for told in [*report["for_nothing"], *report["steps"]]) == 1.5
     assert checkpoint.usage.input_tokens == 300
     assert checkpoint.usage.output_tokens == 30
+
+
+async def test_it_is_told_in_a_later_turn_too():
+    """What came to nothing in one turn stands in the checkpoint of another."""
+    step, store = Paying(fails=2), MemoryStore()
+    async with Keeper(store=store, context=RULES, optimizers=[step], learn=False) as keep:
+        for number in range(200):
+            async with keep.turn("s") as turn:
+                await turn.add(Message(role="user", content=f"{number} " + "word " * 40))
+                report = (await turn.request()).rewritten
+                if report is not None:
+                    break
+                await turn.add_response([Message(role="assistant", content="yes " * 20)])
+            async with keep.turn("s"):
+                pass  # one that asks for no request loses nothing of it
+    assert step.tried == 3
+    assert [told["problem"] for told in report["for_nothing"]] == ["no summary came"] * 2
+
+
+@pytest.mark.parametrize("kept", [True, False])
+async def test_a_checkpoint_that_met_a_store_that_is_away_owes_what_it_took(monkeypatch, kept):
+    """Unless it turns out to be stored: then it has told it."""
+    monkeypatch.setattr(log_module, "RETRY_DELAYS", ())
+    step = Paying()
+    store = FaultyStore(MemoryStore())
+
+    class Then(Notes):
+        async def plan(self, view):
+            store.plan = ["lose answer" if kept else "refuse"] if step.tried == 1 else []
+            return await super().plan(view)
+
+    steps = [step, Then(NotesOptions())]
+    async with Keeper(store=store, context=RULES | {"target": 0.01}, optimizers=steps) as keep:
+        async with keep.turn("s") as turn:
+            with pytest.raises(StoreUnavailable):
+                for number in range(200):
+                    await turn.add(Message(role="user", content=f"{number} " + "word " * 40))
+                    await turn.request()
+                    await turn.add_response([Message(role="assistant", content="yes " * 20)])
+            await turn.request()
+        checkpoints = [
+            event
+            for event in (await keep.sessions.get("s")).events
+            if isinstance(event, Checkpoint)
+        ]
+    assert [each.usage.input_tokens for each in checkpoints] == [100 if kept else 200]
+
+
+async def test_a_cold_cache_does_not_pay_again_for_what_gained_nothing():
+    """Not before the context has grown by a tenth, in whatever turn."""
+    now = [datetime(2026, 1, 1, tzinfo=UTC)]
+    step = Paying(fails=100)
+    rules = {"max_tokens": 20_000, "trigger": 0.8, "target": 0.2, "prices": "anthropic-5m"}
+    store = MemoryStore(clock=lambda: now[0])
+    async with Keeper(store=store, context=rules, optimizers=[step], learn=False) as keep:
+        async with keep.turn("s") as turn:
+            await turn.add(Message(role="user", content="word " * 9_500))
+            await turn.request()
+            await turn.add_response([Message(role="assistant", content="ok")])
+        for number in range(5):
+            now[0] += timedelta(minutes=20)
+            async with keep.turn("s") as turn:
+                await turn.add(Message(role="user", content=f"and {number}?"))
+                await turn.request()
+                await turn.add_response([Message(role="assistant", content="ok")])
+        assert step.tried == 1
+        now[0] += timedelta(minutes=20)
+        async with keep.turn("s") as turn:
+            await turn.add(Message(role="user", content="word " * 1_500))
+            await turn.request()
+        assert step.tried == 2
 
 
 async def test_a_rewrite_that_is_fitted_again_keeps_what_it_took():

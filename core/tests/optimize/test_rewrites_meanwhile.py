@@ -6,6 +6,7 @@ import json
 import pytest
 
 from turnkeep import ConfigError, Keeper, Message, StoreUnavailable, ToolCall
+from turnkeep.content import Request
 from turnkeep.optimize import recall as recall_module
 from turnkeep.optimize.plan import Cover, Plan
 from turnkeep.optimize.rules import ContextRules
@@ -155,6 +156,18 @@ async def test_two_requests_at_once_answer_a_call_of_recall_once():
         one, two = await asyncio.gather(*(turn.request(tools=TOOLS) for _ in range(2)))
         assert one.items == two.items
         assert turn.open_calls == []
+
+
+async def test_a_request_may_hold_an_item_twice():
+    """As a callback may leave it: each is shortened by itself."""
+    async with keeper(MemoryStore(), max_tokens=3_000) as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="Go"))
+        await turn.add_response([Message(role="assistant", content="plan " * 400)])
+        await turn.add(Message(role="user", content="Next"))
+        first, answer, last = (await turn.request()).items
+        twice = Request(contents=[first, answer, answer, last])
+        shorter = await turn.reshape(twice, profile="openai-chat")
+        assert shorter.report("openai-chat").tokens <= 3_000
 
 
 async def test_a_step_whose_future_was_cancelled_is_skipped():

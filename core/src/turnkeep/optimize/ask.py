@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from pydantic import JsonValue
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
-from turnkeep.content import Item, Usage
+from turnkeep.content import Item, Usage, sum_usage
 from turnkeep.context import Entry
 from turnkeep.model import ModelRequest
 from turnkeep.optimize.checked import Scale
@@ -62,6 +62,40 @@ class StepReport:
     usage: Usage | None = None
     cost: float | None = None
 
+    def was_paid(self) -> bool:
+        """Tell whether a model took anything for it."""
+        return bool(self.usage or self.cost)
+
+    def told(self) -> dict[str, JsonValue]:
+        """Give it as JSON."""
+        told: dict[str, JsonValue] = {
+            "name": self.name,
+            "before": self.before,
+            "after": self.after,
+            "edits": self.edits,
+            "seconds": self.seconds,
+        }
+        if self.notes:
+            told["notes"] = dict(self.notes)
+        if self.usage is not None:
+            told["usage"] = self.usage.model_dump()
+        if self.cost is not None:
+            told["cost"] = self.cost
+        if self.problem is not None:
+            told["problem"] = self.problem
+        return told
+
+    @classmethod
+    def of_told(cls, told: Any) -> StepReport | None:
+        """Read what `told` gave; None for anything else."""
+        try:
+            return _TOLD.validate_python(told)
+        except ValidationError:
+            return None
+
+
+_TOLD: Final = TypeAdapter(StepReport)
+
 
 class Rewrite(NamedTuple):
     """A context rewritten: what a checkpoint stores."""
@@ -72,5 +106,10 @@ class Rewrite(NamedTuple):
     tokens: int
     tally: Tally
     """It has followed the items of the entries."""
-    usage: Usage | None = None
-    """What models took for it."""
+    paid: Sequence[StepReport] = ()
+    """The steps whose models were paid for it, those before that came to nothing among them."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """What models took for it."""
+        return sum_usage(step.usage for step in self.paid)

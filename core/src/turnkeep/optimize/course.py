@@ -31,6 +31,8 @@ class Course:
         self.waits = 0.0
         """Tokens below which no further try is made: each rewrite is to gain what it was made for,
         also where the one before did not get down to its target."""
+        self.failed = 0.0
+        """Tokens below which no try is made again that gained nothing, also with a cold cache."""
         self.leading = 0
         """Tokens of the system messages that stand before all else."""
         self.thinking = False

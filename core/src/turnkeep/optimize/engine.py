@@ -50,7 +50,8 @@ class Engine:
         if ask.tokens > high:
             return "trigger", levels
         cold = ask.prices.read < 1 and ask.idle > ask.prices.lifetime
-        if cold and ask.tokens > high - (levels.trigger - levels.target) / 2:
+        low = high - (levels.trigger - levels.target) / 2
+        if cold and ask.tokens > max(low, course.failed):
             return "cold", levels
         return None, levels
 

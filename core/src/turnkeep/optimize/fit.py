@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult, message_text, result_text
 from turnkeep.context import Entry
-from turnkeep.formats.profile import is_blank, side_of
+from turnkeep.formats.profile import is_blank
+from turnkeep.optimize.beginning import is_sent, start_size, with_a_start
 from turnkeep.optimize.edits import with_content
 from turnkeep.optimize.plan import Cover, Edit, Plan, Replace
 from turnkeep.optimize.shorten import gap, media_note, strings, to_tokens
@@ -135,7 +136,7 @@ def cover(view: View, excess: int, shrunk: Collection[Ref]) -> list[Cover]:
     `shrunk` are entries that are shortened already: what they still save is little.
     """
     newest = next((group.number for group in reversed(view.groups) if group.kind == "step"), -1)
-    start = view.weigh(Message(role="user", content=NO_START))
+    start = start_size(view)
     chosen: list[Group] = []
     saved = 0
     first: Group | None = None
@@ -149,10 +150,10 @@ def cover(view: View, excess: int, shrunk: Collection[Ref]) -> list[Cover]:
                 LEAST if entry.ref in shrunk else view.weigh(entry.item)
                 for entry in view.entries_of(group)
             )
-        elif group.kind != "system" and _is_sent(view, group):
+        elif group.kind != "system" and is_sent(view, group):
             first = first or group
     covers = [Cover(run[0], run[-1]) for run in runs(chosen)]
-    return _with_a_start(view, covers, {group.number for group in chosen}, start)
+    return with_a_start(view, covers, {group.number for group in chosen})
 
 
 def least(view: View) -> Iterator[list[Entry]]:
@@ -175,34 +176,3 @@ def least(view: View) -> Iterator[list[Entry]]:
 
 def _is_system(group: Group) -> bool:
     return group.kind == "system"
-
-
-def _with_a_start(view: View, covers: list[Cover], gone: Collection[int], size: int) -> list[Cover]:
-    """Let a text stand for what was taken out where the model's answer would stand first."""
-    first = next(
-        (
-            each
-            for each in view.groups
-            if each.number not in gone and each.kind != "system" and _is_sent(view, each)
-        ),
-        None,
-    )
-    if not covers or first is None or first.kind != "step" or covers[0].first.number > first.number:
-        return covers
-    beginning = covers[0]
-    taken = view.groups[beginning.first.number : beginning.last.number + 1]
-    if size >= sum(group.tokens for group in taken):
-        return covers[1:]  # it would save nothing
-    return [Cover(beginning.first, beginning.last, NO_START), *covers[1:]]
-
-
-def _is_sent(view: View, group: Group) -> bool:
-    """Say whether anything of a group reaches the provider.
-
-    What another provider said for itself does not, nor results without a call: repair leaves both
-    out, so they are no beginning. In place of an empty message it puts one that says so.
-    """
-    items = [entry.item for entry in view.entries_of(group)]
-    return any(
-        type(item) is Message or (view.weigh(item) and side_of(item) != "result") for item in items
-    )

@@ -61,31 +61,12 @@ def report_of(
         "growth": round(growth, 1),
         "idle": round(ask.idle, 3),
         "prices": ask.prices.name,
-        "steps": [_step(step) for step in steps],
+        "steps": [step.told() for step in steps],
         "repairs": len(repairs),
         "seconds": round(seconds, 6),
     }
     if owed:
-        told["for_nothing"] = [_step(step) for step in owed]
-    return told
-
-
-def _step(step: StepReport) -> dict[str, JsonValue]:
-    told: dict[str, JsonValue] = {
-        "name": step.name,
-        "before": step.before,
-        "after": step.after,
-        "edits": step.edits,
-        "seconds": step.seconds,
-    }
-    if step.notes:
-        told["notes"] = dict(step.notes)
-    if step.usage is not None:
-        told["usage"] = step.usage.model_dump()
-    if step.cost is not None:
-        told["cost"] = step.cost
-    if step.problem is not None:
-        told["problem"] = step.problem
+        told["for_nothing"] = [step.told() for step in owed]
     return told
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from turnkeep.content import Reasoning, Usage, sum_usage
+from turnkeep.content import Reasoning, Usage
 from turnkeep.context import Entry
 from turnkeep.errors import ContextOverflow
 from turnkeep.optimize import fit
@@ -78,7 +78,7 @@ class Run:
         return rewrite
 
     def _owe(self) -> None:
-        self.course.owed += [step for step in self.steps if step.usage or step.cost]
+        self.course.owed += filter(StepReport.was_paid, self.steps)
         self.steps = []
 
     async def _play(self, reason: str) -> Rewrite | None:
@@ -90,7 +90,7 @@ class Run:
         saved = ask.tokens - self.tokens
         least = LEAST_PROGRESS * (ask.limit - self.standing)
         if self.entries == list(self.before) or (reason != "limit" and saved < least):
-            course.waits = ask.tokens * AGAIN
+            course.waits = course.failed = ask.tokens * AGAIN
             return None
         waits = float(self.tokens + self.levels.trigger - self.levels.target)
         if any(step.problem for step in self.steps):
@@ -110,8 +110,8 @@ class Run:
             seconds=time.perf_counter() - began,
         )
         self.memory[ENGINE] = {"growth": round(course.growth, 1), "waits": waits}
-        usage = sum_usage(step.usage for step in [*owed, *self.steps])
-        return Rewrite(self.entries, self.memory, report, self.tokens, checked.tally, usage)
+        paid = [*owed, *filter(StepReport.was_paid, self.steps)]
+        return Rewrite(self.entries, self.memory, report, self.tokens, checked.tally, paid)
 
     async def _pipeline(self) -> Checked:
         """Run the steps; if what they leave breaks a rule, again, checking after each."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from turnkeep.optimize.beginning import with_a_start
 from turnkeep.optimize.plan import Cover, Plan
 from turnkeep.optimize.view import Group, View
 
@@ -18,7 +19,10 @@ class WindowOptions(BaseModel):
 
 
 class Window:
-    """Takes out what is older than the last groups, leaving nothing in its place."""
+    """Takes out what is older than the last groups.
+
+    In its place stands nothing, or a short text where the model's answer would stand first.
+    """
 
     def __init__(self, options: WindowOptions) -> None:
         self._options = options
@@ -31,7 +35,9 @@ class Window:
             for group in view.before_recent(self._options.groups)
             if group.coverable and group is not first
         ]
-        return Plan([Cover(run[0], run[-1]) for run in runs(old)]) if old else None
+        covers = [Cover(run[0], run[-1]) for run in runs(old)]
+        covers = with_a_start(view, covers, {group.number for group in old})
+        return Plan(covers) if covers else None
 
 
 def first_input(view: View) -> Group | None:
