@@ -312,3 +312,16 @@ def test_own_limit_takes_the_hidden_part_off():
     assert own_limit(9_000, 1_000, 1_000, Size(1_900, 100, anchored=True), 1.5) == 5_666
     assert own_limit(9_000, 1_000, 1_000, Size(800, 0, anchored=True), 1.0) == 11_250
     assert own_limit(9_000, 0, 0, Size(0, 0, anchored=False), 1.0) == 9_000
+
+
+@pytest.mark.parametrize("keep_recent", [1, 3, 10])
+async def test_steps_that_end_just_under_the_limit_are_not_run_at_every_call(keep_recent):
+    """A rewrite that the limit asked for leaves a tenth of it, whatever its steps left."""
+    compact = {"use": "compact", "keep_recent": keep_recent}
+    keeping = keeper(pipeline=[compact], max_tokens=20_000, arrival_cap=0)
+    async with keeping as keep, keep.turn("s") as turn:
+        await turn.add(Message(role="user", content="Go"))
+        requests = await busy(turn, 0, 120, size=1_000)
+    reports = [request.rewritten for request in requests[60:] if request.rewritten]
+    assert all(report["tokens_after"] <= 0.9 * report["limit"] for report in reports)
+    assert len(reports) < 30

@@ -85,7 +85,8 @@ class Run:
         began = time.perf_counter()
         ask, course = self.ask, self.course
         checked = await self._pipeline()
-        if self.tokens > ask.limit:
+        # Just under the limit is no rest either: the next call but one would be over it again.
+        if self.tokens > (_ROOM * ask.limit if reason == "limit" else ask.limit):
             checked = self._fit()
         saved = ask.tokens - self.tokens
         least = LEAST_PROGRESS * (ask.limit - self.standing)
@@ -288,10 +289,12 @@ class Run:
         goal = int(limit * _ROOM)
         for _ in range(_FITS):
             total = self.ask.fixed + checked.tokens
-            if total <= limit:
+            if total <= goal:
                 break
             view = self.view()
-            plan = fit.fit(view, total - goal) or fit.fit(view, total - limit)
+            plan = fit.fit(view, total - goal)
+            if plan is None and total > limit:
+                plan = fit.fit(view, total - limit)
             goal = limit
             if plan is None:
                 break
