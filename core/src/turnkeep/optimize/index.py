@@ -25,6 +25,8 @@ INDEX: Final = "Steps that were taken out, oldest first:"
 KEPT_NAMES: Final = 800
 KEPT_LINES: Final = 500
 """What is remembered of an index at most."""
+NAME: Final = 64
+"""Characters of a tool's name in a line: providers take no longer ones, a foreign log holds any."""
 _PATH: Final = 1.5
 _NUMBER: Final = 0.7
 """What a path and a number count, beside an identifier."""
@@ -172,7 +174,7 @@ def _lines(entries: Sequence[Entry], argument: int, quote: int) -> Iterator[str]
             calls = True
             end = " (failed)" if item.tool_call_id in failed else ""
             said = clip(_first_argument(item.arguments), argument)
-            yield f"{mark(ref)} {item.name} {said}".rstrip() + end
+            yield f"{mark(ref)} {clip(item.name, NAME)} {said}".rstrip() + end
     for ref, item, _ in entries:
         if type(item) is Message and (item.role != "assistant" or not calls):
             who = "answer" if item.role == "assistant" else item.role
