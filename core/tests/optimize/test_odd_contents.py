@@ -147,6 +147,16 @@ async def test_a_huge_argument_in_a_template_is_cut():
     assert all(len(item.content[0]) < 300 and "\n" not in item.content[0] for item in stubs)
 
 
+async def test_a_rule_is_filled_from_the_call_that_a_result_answers():
+    """Of parallel calls with one id that is the latest one still open, as recall pairs them."""
+    calls = [call(0, path=path) for path in ("a.py", "b.py")]
+    log = [user(), *calls, result(0, f"of b {LONG}"), result(0, f"of a {LONG}"), *steps(6)[1:]]
+    compact = {"keep_recent": 1, "rules": {"read_file": "Was {path}."}}
+    request, _ = await asked(log, limit=8_000, pipeline=["compact"], compact=compact)
+    told = [item.content[0] for item in request.items if isinstance(item, ToolResult)]
+    assert [text.partition(".py")[0] for text in told[:2]] == ["Was b", "Was a"]
+
+
 async def test_half_a_surrogate_pair_is_refused_before():
     """It never gets into a session, so no rewrite meets it."""
     async with keeper() as keep, keep.turn("s") as turn:

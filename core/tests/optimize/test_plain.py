@@ -81,6 +81,124 @@ async def test_a_text_of_the_users_role_stands_for_the_groups_around_it():
     assert len(after) == 4
 
 
+def talk(count):
+    """Make a conversation without tools; each answer begins and goes on differently."""
+    items = [Message(role="user", content="Tell me about them.")]
+    for number in range(count):
+        items += [
+            Message(role="assistant", content=f"answer {number}: " + f"talk{number} " * 60),
+            Message(role="user", content=f"question {number}"),
+        ]
+    return items
+
+
+def steps_with_thoughts(count, call_id="c{}"):
+    """Make steps with a text in front of each call."""
+    items = [Message(role="user", content="Read everything.")]
+    for number in range(count):
+        made = call_id.format(number)
+        items += [
+            Message(role="assistant", content=f"{number} thinking aloud " * 30),
+            ToolCall(tool_call_id=made, name="read_file", arguments={"n": number}),
+            ToolResult(tool_call_id=made, name="read_file", content=[f"line {number}\n" * 50]),
+        ]
+    return items
+
+
+def texts_anew(make):
+    """Put a text of its own in place of each answer's, as a new message."""
+
+    def anew(item):
+        if isinstance(item, Message) and item.role == "assistant":
+            return Message(role="assistant", content=make(item.content))
+        return item
+
+    return anew
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda text: text[:60],
+        lambda text: text[-300:],
+        lambda text: text[4:100],
+        lambda text: f"{text[:80]}… (shortened)",
+        lambda text: f"{text[:80]} […] {text[-80:]}",
+    ],
+)
+async def test_a_new_message_stands_for_the_one_it_is_made_of(make):
+    """Where others of its kind were left out before and behind it: its text tells."""
+    edits, after = await applied(
+        lambda items: [items[0], *map(texts_anew(make), items[5:8]), *items[10:]], talk(6)
+    )
+    first, second = (edit for edit in edits if isinstance(edit, Replace))
+    assert [first.entry.item, second.entry.item] == talk(6)[5:8:2]
+    assert first.content.startswith(make(talk(6)[5].content))
+    assert "#6.0" in first.content
+    assert len(after) == 7
+
+
+async def test_a_step_is_known_by_what_is_left_of_it():
+    """Whatever its new text is, it goes with the call behind it; whole steps before it are gone."""
+    for make in (lambda text: text[:60], lambda text: "(left out)"):
+        edits, after = await applied(
+            lambda items, make=make: [items[0], *map(texts_anew(make), items[7:])],
+            steps_with_thoughts(4),
+        )
+        replaced = [edit.entry.item for edit in edits if isinstance(edit, Replace)]
+        assert replaced == [steps_with_thoughts(4)[place] for place in (7, 10)]
+        assert [edit.text for edit in edits if isinstance(edit, Cover)] == [None]
+        assert len(after) == 7
+
+
+@pytest.mark.parametrize("call_id", ["c{}", "call_0"])
+async def test_new_calls_and_results_are_told_by_their_ids(call_id):
+    """And where ids come again, by what is left of their texts."""
+
+    def whole_step_anew(items):
+        text, call, result = items[4:7]
+        return [
+            items[0],
+            text.model_copy(update={"content": text.content[:40]}),
+            call.model_copy(update={"arguments": {**call.arguments}}),
+            result.model_copy(update={"content": [result.content[0][:20]]}),
+            *items[10:],
+        ]
+
+    log = steps_with_thoughts(4, call_id)
+    edits, after = await applied(whole_step_anew, log)
+    assert [edit.entry.item for edit in edits if isinstance(edit, Replace)] == [log[4], log[6]]
+    assert [type(edit) for edit in edits].count(Cover) == 2
+    assert len(after) == 7
+
+
+async def test_what_could_stand_for_several_is_an_error():
+    """A reference to another item would be worse than no plan; the error says what helps."""
+    function = texts_anew(lambda text: "(an old answer)")
+    with pytest.raises(BadEdit, match="in place"):
+        await applied(lambda items: [items[0], *map(function, items[-4:])], talk(6))
+
+
+async def test_of_equal_messages_any_is_as_good():
+    """What recall reads back is the same text."""
+    log = talk(1)
+    log = [*log, *log[1:], *log[1:], *log[1:]]
+    edits, _ = await applied(
+        lambda items: [items[0], *map(texts_anew(lambda text: text[:60]), items[-4:])], log
+    )
+    assert sum(isinstance(edit, Replace) for edit in edits) == 2
+
+
+async def test_a_long_session_is_compared_in_time():
+    """Whatever is new of it: what cannot be told apart quickly is an error."""
+    log = talk(3_000)
+    function = texts_anew(lambda text: text[:60])
+    edits, _ = await applied(lambda items: [*map(function, items[:-3]), *items[-3:]], log)
+    assert len(edits) == 2_999
+    with pytest.raises(BadEdit):
+        await applied(lambda items: [items[0], *map(function, items[1:-1:4]), items[-1]], log)
+
+
 def half_a_group(items):
     return [item for item in items if not isinstance(item, ToolResult)]
 

@@ -46,6 +46,8 @@ BAD = {
         "it was empty",
     ),
     "only thoughts": ("<think>What shall I say?</think>", "it was empty"),
+    "thoughts without an end": ("<think>\nThe user wants a summary. Let me see.", "it was empty"),
+    "thoughts without a beginning": ("Let me see. What is there?\n</think>\n", "it was empty"),
 }
 
 
@@ -148,6 +150,18 @@ async def test_a_call_that_broke_off_is_counted_too(play, answered):
     await game.rewrites()
     assert game.step_report["usage"]["output_tokens"] == 100
     assert game.step_report["cost"] == 0.25
+    assert game.step_report["notes"]["calls"] == len(game.model.requests) == 1
+
+
+async def test_what_was_too_long_is_counted_too(play, answered, summary):
+    """Where a smaller chunk is asked for after it."""
+    overflow = ModelOverflow("too long", partial=answered("half"))
+    game = play(overflow, *[answered(summary())] * 9)
+    await game.rewrites()
+    asked = len(game.model.requests)
+    assert "problem" not in game.step_report
+    assert game.step_report["notes"]["calls"] == asked > 2
+    assert game.step_report["usage"]["output_tokens"] == 100 * asked
 
 
 async def test_ten_times_too_long(play, summary, asked_for):
@@ -217,6 +231,18 @@ async def test_it_met_its_limit(play, answered, summary):
     await game.rewrites()
     assert "problem" not in game.step_report
     assert "- Never touch the tests.\n\nSteps" in game.cover
+
+
+@pytest.mark.parametrize(
+    "thoughts", ["<think>\nThe user wants me to sum up\nwhat", "<thinking>Hm", "```markdown"]
+)
+async def test_what_stands_before_a_summary_is_none(play, answered, thoughts):
+    """Without headings, too: thoughts that were cut off are empty, as a fence alone is."""
+    bad = answered(thoughts, finish="length")
+    game = play(bad, bad, options={"structured": False})
+    await game.rewrites()
+    assert "it met its limit of tokens before it said anything" in game.step_report["problem"]
+    assert "think" not in game.cover
 
 
 async def test_it_thought_until_its_limit(play, answered):

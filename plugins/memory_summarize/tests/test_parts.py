@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,6 +43,39 @@ def test_odd_answers_are_texts(text):
     for finish in ("stop", "length"):
         answer = ModelAnswer(items=[Message(role="assistant", content=text)], finish=finish)
         assert isinstance(in_form(text_of(answer), HEADINGS), str)
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ("<think>a</think>b</think>\nIt is done.", "It is done."),
+        ("a\n</think>\nIt is done.", "It is done."),
+        ("<thinking>a</thinking>\nIt is done.", "It is done."),
+        ("<think>a\nb", ""),
+        ("It strips `</think>` from answers.", "It strips `</think>` from answers."),
+        ("```markdown\nIt is\ndone.\n```", "It is\ndone."),
+        ("```markdown\nIt is\ndone.", "It is\ndone."),
+        ("```\nIt is\ndone.", "It is\ndone."),
+        ("```sh\nls\n```\nwas run.", "```sh\nls\n```\nwas run."),
+    ],
+)
+def test_what_models_put_around_a_text_is_taken_off(said, text):
+    """Thoughts up to their end, also without a beginning; a fence, also without its end."""
+    assert text_of(ModelAnswer(items=[Message(role="assistant", content=said)])) == text
+
+
+def test_a_fence_that_was_cut_is_no_part_of_the_text():
+    """Nor is the line that the answer was at, if there is another one."""
+    for said, text in (
+        ("```markdown\nIt is done.\nAnd then", "It is done."),
+        ("```markdown\nIt is", "It is…"),
+        ("```markdown\nIt is done.\n``", "It is done."),
+        ("```markdown\nIt is done.\n```", "It is done."),
+        ("```markdown", ""),
+        ("```mark", ""),
+    ):
+        items = [Message(role="assistant", content=said)]
+        assert text_of(ModelAnswer(items=items, finish="length")) == text
 
 
 @given(st.lists(st.sampled_from(["#1.0", "#12.3", "#9.9", "##9.9", "# ", "x", "#1.0.", ".5"])))
@@ -118,6 +152,39 @@ def test_scripts():
     assert (
         foreign("Der Benutzer möchte den Fehler beheben und die Daten behalten.", english) is None
     )
+
+
+JAPANESE = [
+    "このエラーが出るんですけど、どうしたらいいですか？ ちょっと見てもらえると助かります。",
+    "はい、確認してみますね。設定ファイルを見せてもらえますか？",
+    "これです。昨日までは動いていたのに、今朝から急に動かなくなってしまって困っています。",
+]
+IN_KANJI = (
+    "接続障害原因調査、設定修正済。設定形式変更判明、旧記述廃止。再試行三回設定、動作確認待。"
+)
+IN_KATAKANA = (
+    "ユーザー、サーバーエラー、コネクションプール、リトライ、ローテーション、アラート、デプロイ。"
+)
+IN_CHINESE = "请修复这个解析器中的错误并且保留所有的测试文件不要修改它们谢谢"
+IN_ENGLISH = "The user wants the parser to be fixed and all of the tests kept as is."
+
+
+@pytest.mark.parametrize("summary", [IN_KANJI, IN_KATAKANA, "".join(JAPANESE)])
+def test_japanese_is_one_language_in_three_scripts(summary):
+    """A conversation with much of one of them may be told with much of another."""
+    assert foreign(summary, scripts_of(JAPANESE)) is None
+    only_kana = scripts_of(["おねがいがあります。どこがわるいのかしらべてもらえますか。"] * 2)
+    assert foreign(summary, only_kana) is None
+
+
+def test_japanese_is_told_from_others():
+    """English is another language there; and Japanese is one in Chinese with a sign of it."""
+    japanese, chinese = scripts_of(JAPANESE), scripts_of([IN_CHINESE])
+    assert foreign(IN_ENGLISH, japanese) == "Latin"
+    assert foreign("".join(JAPANESE), chinese) == "Hiragana"
+    quoting = scripts_of([IN_CHINESE, IN_CHINESE, "它写着「の」"])
+    assert foreign("".join(JAPANESE), quoting) == "Hiragana"
+    assert foreign("".join(JAPANESE), scripts_of([IN_ENGLISH])) == "Hiragana"
 
 
 @given(st.lists(st.text(max_size=200), max_size=6), st.integers(1, 400))

@@ -138,15 +138,18 @@ def _batches(
 
 
 def _calls(view: View) -> dict[int, ToolCall]:
-    """Give the call of each result, by the result's identity."""
+    """Give the call of each result, by the result's identity: the latest that is still open.
+
+    So does recall, and so are requests repaired: a stub must not name what another call asked for.
+    """
     found: dict[int, ToolCall] = {}
-    waiting: dict[str, ToolCall] = {}
+    waiting: dict[str, list[ToolCall]] = {}
     for entry in view.entries:
         item = entry.item
         if type(item) is ToolCall:
-            waiting[item.tool_call_id] = item
-        elif type(item) is ToolResult and item.tool_call_id in waiting:
-            found[id(item)] = waiting[item.tool_call_id]
+            waiting.setdefault(item.tool_call_id, []).append(item)
+        elif type(item) is ToolResult and waiting.get(item.tool_call_id):
+            found[id(item)] = waiting[item.tool_call_id].pop()
     return found
 
 

@@ -1,18 +1,32 @@
 """Plain functions as optimizers: a list of items in, a list of items out, and the edits by diff.
 
 Items are told apart by identity: what the function gives back as it was stays as it was. Between
-two that stay, a changed item stands for the one of its kind that is missing there, a text of the
+two that stay, a changed item stands for one of its kind that is missing there, a text of the
 user's role for the groups that are missing, and what is missing without anything in its place is
 taken out. What no edit can say (a new order, items from nowhere) is an error of the step.
+
+Which item a changed one stands for must be certain, as its stub names that one for recall. It is
+where its kind leaves no choice (calls and results are of a kind with their id), where a part of
+its group stays, or by what is left of its text. Where none of these decides, it is an error, too.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias, cast
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
-from turnkeep.content import ITEM_TYPES, Item, Message, ToolCall, ToolResult
+from turnkeep.content import (
+    ITEM_TYPES,
+    Item,
+    Message,
+    ToolCall,
+    ToolResult,
+    compact_json,
+    message_text,
+    result_text,
+)
 from turnkeep.context import Entry
 from turnkeep.optimize.edits import BadEdit
 from turnkeep.optimize.plan import Cover, Edit, Optimizer, Plan, Replace
@@ -22,6 +36,11 @@ from turnkeep.optimize.view import Group, View
 PlainResult: TypeAlias = Sequence[Item] | None
 Plain: TypeAlias = Callable[[list[Item]], PlainResult | Awaitable[PlainResult]]
 """A function over the items of a context; None is the same as giving all of them back."""
+
+_PEEK: Final = 1_000
+"""Characters at either end of a text that are compared with another one's."""
+_PAIRS: Final = 50_000
+"""Texts that are compared with one another at most: the run waits for it."""
 
 
 def as_optimizer(function: Plain) -> Optimizer:
@@ -54,13 +73,28 @@ class _Plain:
         return Plan(edits) if edits else None
 
 
+class _Gap(NamedTuple):
+    """New items, by their number, and between which places there is what they stand for."""
+
+    news: list[int]
+    first: int
+    end: int
+
+
 class _Diff:
     """What lies between the items that were given and those that came back."""
 
     def __init__(self, view: View, given: Sequence[Item], after: Sequence[Any]) -> None:
         self._view = view
-        self._places = {id(item): place for place, item in enumerate(given)}
+        self._entries = view.entries
+        self._given = {id(item): place for place, item in enumerate(given)}
         self._after = after
+        self._kinds = [_kind(entry.item) for entry in view.entries]
+        self._groups = [
+            group.number for group in view.groups for _ in range(group.first, group.last + 1)
+        ]
+        self._places: dict[int, int] = {}
+        """Of the items that came back: which place each stands at."""
 
     def edits(self) -> list[Edit]:
         """Give the edits, in the order of the context. Raises BadEdit."""
@@ -73,39 +107,115 @@ class _Diff:
 
     def _match(self) -> tuple[dict[int, Item], list[tuple[int, Message]]]:
         """Say what came back for each place, and which texts are new, behind which place."""
-        matched: dict[int, Item] = {}
-        texts: list[tuple[int, Message]] = []
+        self._places = self._unmoved()
+        waiting = [_Gap(self._others(), 0, len(self._entries))]
+        sure: Mapping[int, int] = dict(self._places)
+        while True:
+            waiting = [part for gap in waiting for part in _split(gap, sure) if part.news]
+            waiting = [gap for gap in map(self._peeled, waiting) if gap.news]
+            if not waiting:
+                break
+            sure = {}
+            for gap in waiting:
+                sure |= self._sure(gap)
+            self._places |= sure
+        return self._sorted()
+
+    def _unmoved(self) -> dict[int, int]:
+        """Find the items that came back themselves, in their order."""
+        places: dict[int, int] = {}
         last = -1
         for number, item in enumerate(self._after):
             if type(item) not in ITEM_TYPES:
                 raise BadEdit(f"it gave {type(item).__name__}, which is no item")
-            place = self._places.get(id(item))
+            place = self._given.get(id(item))
             if place is None:
-                place = self._stands_for(item, last, self._next_known(number))
-            if place is None:
-                if not (type(item) is Message and item.role == "user"):
-                    raise BadEdit(f"it gave a {item.type} that stands for nothing of before")
-                texts.append((last, item))
                 continue
             if place <= last:
                 raise BadEdit("it gave items twice, or in another order")
-            matched[place] = item
-            last = place
+            places[number] = last = place
+        return places
+
+    def _others(self) -> list[int]:
+        """Give the numbers of all items but new texts of the user's."""
+        return [n for n, item in enumerate(self._after) if n in self._places or not _is_text(item)]
+
+    def _sorted(self) -> tuple[dict[int, Item], list[tuple[int, Message]]]:
+        matched: dict[int, Item] = {}
+        texts: list[tuple[int, Message]] = []
+        last = -1
+        for number, item in enumerate(self._after):
+            place = self._places.get(number)
+            if place is None:
+                texts.append((last, item))
+            else:
+                matched[place] = item
+                last = place
         return matched, texts
 
-    def _next_known(self, number: int) -> int:
-        """Give the place of the next item that came back as it was; the end if there is none."""
-        for item in self._after[number + 1 :]:
-            if (place := self._places.get(id(item))) is not None:
-                return place
-        return len(self._view.entries)
+    # What a new item stands for
 
-    def _stands_for(self, item: Item, last: int, end: int) -> int | None:
-        """Find the entry between two places that a new item is another form of."""
-        for place in range(last + 1, end):
-            if _same_kind(self._view.entries[place].item, item):
-                return place
-        return None
+    def _peeled(self, gap: _Gap) -> _Gap:
+        """Match what must be there, as the rest of its group is, from either end of a gap."""
+        news, first, end = deque(gap.news), gap.first, gap.end
+        while news and first < end and self._together(end - 1, end):
+            if _kind(self._after[news[-1]]) != self._kinds[end - 1]:
+                break
+            end -= 1
+            self._places[news.pop()] = end
+        while news and first < end and self._together(first - 1, first):
+            if _kind(self._after[news[0]]) != self._kinds[first]:
+                break
+            self._places[news.popleft()] = first
+            first += 1
+        return _Gap(list(news), first, end)
+
+    def _together(self, one: int, other: int) -> bool:
+        within = one >= 0 and other < len(self._groups)
+        return within and self._groups[one] == self._groups[other]
+
+    def _sure(self, gap: _Gap) -> dict[int, int]:
+        """Give a place for each new item of a gap of which it is certain, of one at least."""
+        kinds = {number: _kind(self._after[number]) for number in gap.news}
+        early, late = _extremes(gap, lambda number, place: kinds[number] == self._kinds[place])
+        if len(early) < len(gap.news):
+            lost = self._after[gap.news[len(early)]]
+            raise BadEdit(f"it gave a {lost.type} that stands for nothing of before")
+        places = zip(gap.news, early, late, strict=True)
+        sure = {number: first for number, first, last in places if first == last}
+        return sure or self._by_text(gap, early, late)
+
+    def _by_text(self, gap: _Gap, early: Sequence[int], late: Sequence[int]) -> dict[int, int]:
+        """Choose by what is left of the texts, from the last one that they are most like."""
+        spans = [range(first, last + 1) for first, last in zip(early, late, strict=True)]
+        if sum(map(len, spans)) > _PAIRS:
+            raise BadEdit("it made too many items anew to tell what each stands for")
+        likely = {n: self._likely(n, span) for n, span in zip(gap.news, spans, strict=True)}
+        early, late = _extremes(gap, lambda number, place: place in likely[number])
+        sure = {
+            number: last
+            for number, first, last in zip(gap.news, early, late, strict=False)
+            if first == last or self._entries[first].item == self._entries[last].item
+        }
+        if len(early) < len(gap.news) or not sure:
+            unclear = self._after[gap.news[-1]].type
+            raise BadEdit(
+                f"it gave a {unclear} that may stand for several of before: keep more of its "
+                "text, or change the item in place"
+            )
+        return sure
+
+    def _likely(self, number: int, places: range) -> set[int]:
+        """Of the places with an item of its kind, give those whose text it is most like."""
+        new = self._after[number]
+        kind, text = _kind(new), _text(new)
+        alike = {
+            place: _likeness(_text(self._entries[place].item), text)
+            for place in places
+            if self._kinds[place] == kind
+        }
+        most = max(alike.values())
+        return {place for place, each in alike.items() if each == most}
 
     def _replaced(self, group: Group, matched: dict[int, Item]) -> list[Edit]:
         edits: list[Edit] = []
@@ -147,13 +257,83 @@ def _text_behind(left: list[tuple[int, Message]], first: Group, last: Group) -> 
     return "\n".join(texts) if texts else None
 
 
-def _same_kind(old: Item, new: Item) -> bool:
-    if type(old) is not type(new):
-        return False
-    if isinstance(old, ToolCall | ToolResult) and isinstance(new, ToolCall | ToolResult):
-        return (old.tool_call_id, old.name) == (new.tool_call_id, new.name)
+def _split(gap: _Gap, sure: Mapping[int, int]) -> Iterator[_Gap]:
+    """Cut a gap where it is certain what an item stands for."""
+    news: list[int] = []
+    first = gap.first
+    for number in gap.news:
+        place = sure.get(number)
+        if place is None:
+            news.append(number)
+            continue
+        yield _Gap(news, first, place)
+        news, first = [], place + 1
+    yield _Gap(news, first, gap.end)
+
+
+def _extremes(gap: _Gap, fits: Callable[[int, int], bool]) -> tuple[list[int], list[int]]:
+    """Give the first places at which the new items can stand in their order, and the last ones.
+
+    Where both agree on an item, there is no other place for it. Both end early where one has none.
+    """
+    places = range(gap.first, gap.end)
+    early = _in_turn(gap.news, places, fits)
+    late = _in_turn(gap.news[::-1], places[::-1], fits)
+    return early, late[::-1]
+
+
+def _in_turn(
+    news: Sequence[int], places: Sequence[int], fits: Callable[[int, int], bool]
+) -> list[int]:
+    found: list[int] = []
+    left = iter(places)
+    for number in news:
+        place = next((place for place in left if fits(number, place)), None)
+        if place is None:
+            break
+        found.append(place)
+    return found
+
+
+def _is_text(item: Item) -> bool:
     # A new text of the user's is more likely to stand for what is missing than for one message.
-    return isinstance(old, Message) and old.role == getattr(new, "role", "") != "user"
+    return type(item) is Message and item.role == "user"
+
+
+def _kind(item: Item) -> tuple[str, ...]:
+    """Say for what an item may stand: for what is of the same kind."""
+    if type(item) is ToolCall or type(item) is ToolResult:
+        return item.type, item.tool_call_id, item.name
+    if type(item) is Message:
+        return item.type, item.role
+    return item.type, "not", "replaced", str(id(item))
+
+
+def _text(item: Item) -> str:
+    if type(item) is ToolCall:
+        return compact_json(item.arguments)
+    return result_text(item) if type(item) is ToolResult else message_text(cast("Message", item))
+
+
+def _likeness(old: str, new: str) -> int:
+    """Say how much of a new text is of an old one, in characters: its ends, or all of it.
+
+    0 where that is less than half of it: two texts may well begin with the same words.
+    """
+    bare = new.strip().rstrip(".… ")
+    if bare and bare in old:
+        at_an_end = old.startswith(bare) or old.endswith(bare)
+        return len(bare) + at_an_end
+    front = _shared(old[:_PEEK], new[:_PEEK])
+    back = _shared(old[-_PEEK:][::-1], new[-_PEEK:][::-1])
+    alike = min(front + back, len(new))
+    return alike if 2 * alike >= len(new) else 0
+
+
+def _shared(one: str, other: str) -> int:
+    """Count the characters with which both begin."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _content(entry: Entry, new: Item) -> Any:

@@ -10,13 +10,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, cast
+
+from pydantic import TypeAdapter, ValidationError
 
 from turnkeep.agent.context import ExecutionContext
 from turnkeep.agent.llm import LlmRequest, LlmResponse
-from turnkeep.content import Item, Message, Ref, ToolCall, ToolResult, message_text
+from turnkeep.content import (
+    ITEM_TYPES,
+    Item,
+    Message,
+    Ref,
+    ToolCall,
+    ToolResult,
+    message_text,
+    result_text,
+)
 from turnkeep.context import Entry
 from turnkeep.errors import ConfigError, PluginError
 from turnkeep.formats.profile import is_blank
@@ -36,6 +47,7 @@ __all__ = [
     "count_tokens",
 ]
 
+_ITEM: Final[TypeAdapter[Item]] = TypeAdapter(Item)
 PER_MESSAGE: Final = 4
 UNKNOWN: Final = "unknown"
 """What a template shows for an argument that the call does not have."""
@@ -86,15 +98,16 @@ def apply_sliding_window(
     """
     del context
     contents = request.contents
-    first = next((n for n, item in enumerate(contents) if _is_user(item)), None)
+    items = _read(contents)
+    first = next((n for n, item in enumerate(items) if _is_user(item)), None)
     if first is None:
         return
     kept: list[Item] = []
-    for unit in reversed(_units(contents[first + 1 :])):
-        items = contents[first + 1 + unit.first : first + 2 + unit.last]
-        if kept and len(kept) + len(items) > window_size:
+    for unit in reversed(_units(items[first + 1 :])):
+        whole = contents[first + 1 + unit.first : first + 2 + unit.last]
+        if kept and len(kept) + len(whole) > window_size:
             break
-        kept = [*items, *kept]
+        kept = [*whole, *kept]
         if len(kept) >= window_size:
             break
     request.contents = [*contents[: first + 1], *kept]
@@ -104,25 +117,31 @@ def apply_compaction(context: ExecutionContext, request: LlmRequest) -> None:
     """Put short texts in place of results, and of arguments of calls that have their results.
 
     The rules are `TOOLRESULT_COMPACTION_RULES` and `TOOLCALL_COMPACTION_RULES`; what a template
-    names and the call does not have becomes "unknown". Nothing becomes longer.
+    names and the call does not have becomes "unknown". Nothing becomes longer, and the results of
+    errors stay as they are: a template would say that all went well.
     """
     del context
+    contents = request.contents
+    items = _read(contents)
+    request.contents = [
+        old if new is item else new
+        for old, item, new in zip(contents, items, _compacted(items), strict=True)
+    ]
+
+
+def _compacted(items: Sequence[Item]) -> Iterator[Item]:
+    """Give each item in its short form; itself where there is none."""
     calls: dict[str, ToolCall] = {}
-    answered = {item.tool_call_id for item in request.contents if isinstance(item, ToolResult)}
-    compacted: list[Item] = []
-    for item in request.contents:
+    answered = {item.tool_call_id for item in items if isinstance(item, ToolResult)}
+    for item in items:
         new: Item = item
         if isinstance(item, ToolCall):
             calls[item.tool_call_id] = item
-            if item.tool_call_id in answered:
+            if item.tool_call_id in answered and item.name in TOOLCALL_COMPACTION_RULES:
                 new = _shorter_call(item)
         elif isinstance(item, ToolResult) and item.name in TOOLRESULT_COMPACTION_RULES:
-            call = calls.get(item.tool_call_id)
-            arguments = {} if call is None else call.arguments
-            text = _filled(TOOLRESULT_COMPACTION_RULES[item.name], arguments)
-            new = item.model_copy(update={"content": [text]})
-        compacted.append(new)
-    request.contents = compacted
+            new = _shorter_result(item, calls.get(item.tool_call_id))
+        yield new
 
 
 class Generates(Protocol):
@@ -134,6 +153,9 @@ class Generates(Protocol):
 
 SUMMARY: Final = "context_summary"
 """The key of the context's state under which the summary is kept, and how far it goes."""
+FAILED: Final = "context_summary_failed"
+"""The key under which stands how many tokens the context had when no summary came of it."""
+GROWN: Final = 1.1
 HEADER: Final = "[Summary of the conversation so far; what follows it is kept as it was]"
 INSTRUCTIONS: Final = (
     "You summarize conversations between a user and an assistant that uses tools. You are given a "
@@ -157,29 +179,40 @@ async def apply_summarization(
     nothing is summarized twice, and a model is asked only when as many further steps have grown
     old. Where it gives no summary, the request stays as the last one left it.
     """
-    contents = request.contents
+    await _summarize(context, request, llm_client, keep_recent)
+
+
+async def _summarize(
+    context: ExecutionContext, request: LlmRequest, llm_client: Generates, keep_recent: int
+) -> bool:
+    """Do what `apply_summarization` does; False where a model was asked in vain."""
+    contents = _read(request.contents)
     units = [unit for unit in _units(contents) if not unit.system]
     old = units[: max(len(units) - keep_recent, 0)]
     done, summary = _summarized(context, contents)
     end = old[-1].last + 1 if old else 0
     new = [unit for unit in old if unit.first >= done]
+    failed = False
     if end > done and (not done or len(new) >= keep_recent):
         said = await _summary(llm_client, summary, contents[done:end])
+        failed = said is None
         if said is not None:
             done, summary = end, said
             context.state[SUMMARY] = {
                 "text": said,
                 "items": done,
-                "last": _print(contents[done - 1]),
+                "print": _print(contents[:done]),
             }
     _put_summary(request, done, summary)
+    return not failed
 
 
 class ContextOptimizer:
     """A `before_llm` callback: from `token_threshold` tokens on, compaction, then summarization.
 
     Parameters: `llm_client` writes the summaries; `token_threshold` by `count_tokens`; which of the
-    two are used; how many of the newest steps stay as they are.
+    two are used; how many of the newest steps stay as they are. A client that gives no summary is
+    asked again when the context has grown by a tenth.
     """
 
     def __init__(
@@ -206,20 +239,38 @@ class ContextOptimizer:
         if not self.enable_summarization:
             return
         contents = request.contents
-        _put_summary(request, *_summarized(context, contents))  # never growing back
-        if not self._fits(request):
-            request.contents = contents
-            await apply_summarization(context, request, self.llm_client, self.keep_recent)
+        _put_summary(request, *_summarized(context, _read(contents)))  # never growing back
+        tokens = self._tokens(request)
+        if tokens < self.token_threshold or _failed_lately(context, tokens):
+            return
+        request.contents = contents
+        if await _summarize(context, request, self.llm_client, self.keep_recent):
+            context.state.pop(FAILED, None)
+        else:
+            context.state[FAILED] = tokens
 
     def _fits(self, request: LlmRequest) -> bool:
-        return count_tokens(request, request.model_id or "gpt-4") < self.token_threshold
+        return self._tokens(request) < self.token_threshold
+
+    def _tokens(self, request: LlmRequest) -> int:
+        return count_tokens(request, request.model_id or "gpt-4")
+
+
+def _failed_lately(context: ExecutionContext, tokens: int) -> bool:
+    """Say whether a model was asked in vain about a context of about this size.
+
+    One that is smaller has been rewritten since: nobody was asked about that.
+    """
+    failed = context.state.get(FAILED)
+    return isinstance(failed, int) and failed <= tokens < failed * GROWN
 
 
 def _put_summary(request: LlmRequest, done: int, summary: str) -> None:
     """Put a summary in place of so many items; instructions among them stay."""
     if done:
         contents = request.contents
-        leading = [item for item in contents[:done] if _is_system(item)]
+        known = _read(contents[:done])
+        leading = [contents[place] for place, item in enumerate(known) if _is_system(item)]
         text = Message(role="user", content=f"{HEADER}\n{summary}")
         request.contents = [*leading, text, *contents[done:]]
 
@@ -250,18 +301,39 @@ def _summarized(context: ExecutionContext, contents: Sequence[Item]) -> tuple[in
     A context that was rewritten since holds other items: then it begins anew.
     """
     match context.state.get(SUMMARY):
-        case {"text": str(text), "items": int(done), "last": str(last)}:
-            if 0 < done <= len(contents) and _print(contents[done - 1]) == last:
+        case {"text": str(text), "items": int(done), "print": str(kept)}:
+            if 0 < done <= len(contents) and _print(contents[:done]) == kept:
                 return done, text
     return 0, ""
 
 
-def _print(item: Item) -> str:
-    """Tell an item from others, also once it was made shorter: calls and results by their ids."""
-    said: object = item.model_dump_json()
-    if isinstance(item, ToolCall | ToolResult):
-        said = item.type, item.tool_call_id, item.name
-    return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
+def _print(items: Sequence[Item]) -> str:
+    """Tell items from others, by all that they hold: ids of calls may come again.
+
+    It is that of their short forms, so that it is the same before compaction and after it.
+    """
+    told = hashlib.sha256()
+    for item in _compacted(items):
+        told.update(item.model_dump_json().encode())
+    return told.hexdigest()[:16]
+
+
+def _read(contents: Sequence[object]) -> list[Item]:
+    """Give contents as items, also where a callback has put a plain dict among them.
+
+    An empty message stands for what is no item: it would not be sent.
+    """
+    return [_item(given) for given in contents]
+
+
+def _item(given: object) -> Item:
+    if type(given) in ITEM_TYPES:
+        return cast("Item", given)
+    try:
+        named = {"type": "message", **given} if isinstance(given, Mapping) else given
+        return _ITEM.validate_python(named)
+    except ValidationError:
+        return Message(role="assistant", content="")
 
 
 class _Unit(NamedTuple):
@@ -293,6 +365,15 @@ def _shorter_call(call: ToolCall) -> ToolCall:
         if isinstance(value, str) and len(text) < len(value):
             arguments[name] = text
     return call.model_copy(update={"arguments": arguments})
+
+
+def _shorter_result(result: ToolResult, call: ToolCall | None) -> ToolResult:
+    arguments = {} if call is None else call.arguments
+    text = _filled(TOOLRESULT_COMPACTION_RULES[result.name], arguments)
+    words = all(isinstance(piece, str) for piece in result.content)  # nothing is as long as a file
+    if result.status == "error" or (words and len(text) >= len(result_text(result))):
+        return result
+    return result.model_copy(update={"content": [text]})
 
 
 def _filled(template: str, arguments: Mapping[str, Any]) -> str:

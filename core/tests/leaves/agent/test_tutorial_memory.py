@@ -10,6 +10,7 @@ from turnkeep import (
     Agent,
     ContextOptimizer,
     ExecutionContext,
+    ImagePart,
     LlmRequest,
     LlmResponse,
     Message,
@@ -21,6 +22,7 @@ from turnkeep import (
     tool,
 )
 from turnkeep.testing.models import ScriptedModel
+from turnkeep.tutorial.memory import HEADER
 
 
 def user(text):
@@ -113,6 +115,19 @@ def test_results_get_their_template():
     assert results[1] == ["Search results processed. Query: unknown. Re-search if needed."]
     assert results[2] == ["text " * 50]
     assert request.contents[1] == read[0]
+
+
+def test_no_result_becomes_longer_and_errors_stay():
+    """What a template would only lengthen, or hide that it failed; a picture gives way to it."""
+    short, failed, picture = (step(n, file_path="a.py") for n in range(3))
+    short[1] = short[1].model_copy(update={"content": ["ok"]})
+    failed[1] = failed[1].model_copy(update={"status": "error"})
+    shown = ImagePart(data="QUJD" * 100, media_type="image/png")
+    picture[1] = picture[1].model_copy(update={"content": [shown]})
+    request = LlmRequest(contents=[user("go"), *short, *failed, *picture])
+    apply_compaction(ExecutionContext(), request)
+    assert request.contents[1:5] == [*short, *failed]
+    assert request.contents[6].content == ["File content from a.py. Re-read if needed."]
 
 
 @pytest.mark.parametrize(
@@ -208,7 +223,103 @@ async def test_a_context_that_was_rewritten_begins_anew():
     assert request.contents[0].content.endswith("two")
 
 
+@pytest.mark.parametrize("talks", [True, False])
+async def test_what_was_never_read_is_never_taken_for_summarized(talks):
+    """Where ids come again and the oldest steps went by a rewrite, it begins anew."""
+
+    def rounds(first, last):
+        items = [user("task")]
+        for number in range(first, last):
+            call = ToolCall(
+                tool_call_id="call_0", name="other", arguments={"path": f"f{number}.py"}
+            )
+            result = ToolResult(
+                tool_call_id="call_0", name="other", content=[f"result-{number} " * 30]
+            )
+            items += [call, result, *([said(f"answer-{number} " * 20)] if talks else [])]
+        return items
+
+    context, client = ExecutionContext(), Client("one", "two")
+    request = LlmRequest(contents=rounds(0, 8))
+    await apply_summarization(context, request, client, keep_recent=4)
+    request = LlmRequest(contents=rounds(2, 10))
+    await apply_summarization(context, request, client, keep_recent=4)
+    told = "".join([*client.asked, *(item.model_dump_json() for item in request.contents)])
+    assert all(f"result-{number} " in told for number in range(10))
+    assert request.contents[0].content.endswith("two")
+
+
+async def test_a_summary_holds_for_what_was_made_shorter_since():
+    """By the rules of compaction: the same steps are not summarized again for that."""
+    contents = [user("task"), *(item for n in range(9) for item in step(n, file_path=f"f{n}"))]
+    context, client = ExecutionContext(), Client("one")
+    await apply_summarization(context, LlmRequest(contents=contents), client, keep_recent=3)
+    request = LlmRequest(contents=contents)
+    apply_compaction(context, request)
+    await apply_summarization(context, request, client, keep_recent=3)
+    assert request.contents[0].content.endswith("one")
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        {"type": "message", "role": "user", "content": "hello"},
+        {"role": "user", "content": "hello"},
+        {"no": "item"},
+    ],
+)
+async def test_a_plain_dict_among_the_contents_is_taken(plain):
+    """As a callback may append it: it stays as it is."""
+    system = {"type": "message", "role": "system", "content": "be kind"}
+    contents = [user("task"), *(said(f"answer {n} " + "word " * 30) for n in range(9)), plain]
+    context, client = ExecutionContext(), Client("one")
+    for apply in (apply_sliding_window, apply_compaction):
+        request = LlmRequest()
+        request.contents = list(contents)
+        apply(context, request)
+        assert request.contents == contents
+    request.contents = [*contents]
+    apply_sliding_window(context, request, window_size=2)
+    assert request.contents == [contents[0], *contents[-2:]]
+    request.contents = [system, *contents[:5], plain, *contents[5:]]
+    await apply_summarization(context, request, client, keep_recent=3)
+    assert request.contents[0] == system
+    assert request.contents[2:] == contents[-3:]
+    assert client.asked[0].count("hello") == ("hello" in str(plain))
+
+
 # Both, in a run
+
+
+async def test_a_summarizer_that_fails_is_left_alone_for_a_while():
+    """Until the context has grown by a tenth; the note of it is in the state."""
+    pytest.importorskip("turnkeep_tokens_tiktoken")
+    client = Client(*[LlmResponse(error_message="quota")] * 2, "read it all")
+    optimizer = ContextOptimizer(client, token_threshold=100, keep_recent=3)
+    context = ExecutionContext()
+    contents = [user("task"), *(said(f"answer {n} " + "word " * 30) for n in range(40))]
+
+    async def asked(more):
+        request = LlmRequest(contents=contents + contents[1 : 1 + more])
+        await optimizer(context, request)
+        return len(client.asked), request.contents[0].content
+
+    assert [(await asked(more))[0] for more in (0, 0, 1, 2, 5, 5, 6)] == [1, 1, 1, 1, 2, 2, 2]
+    assert (await asked(20)) == (3, f"{HEADER}\nread it all")
+    assert (await asked(20))[0] == 3
+    assert list(context.state) == ["context_summary"]
+
+
+async def test_a_smaller_context_is_asked_about_at_once():
+    """A failure noted of another one says nothing of it."""
+    pytest.importorskip("turnkeep_tokens_tiktoken")
+    client = Client(LlmResponse(error_message="too long"), "read it all")
+    optimizer = ContextOptimizer(client, token_threshold=100, keep_recent=3)
+    context = ExecutionContext()
+    contents = [user("task"), *(said(f"answer {n} " + "word " * 30) for n in range(40))]
+    await optimizer(context, LlmRequest(contents=contents))
+    await optimizer(context, LlmRequest(contents=contents[:20]))
+    assert len(client.asked) == 2
 
 
 @tool

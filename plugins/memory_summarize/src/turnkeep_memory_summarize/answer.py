@@ -13,8 +13,13 @@ from turnkeep.optimize.reference import REFERENCE, parse_reference
 from turnkeep.optimize.shorten import Count
 from turnkeep_memory_summarize.scripts import foreign
 
-_THOUGHTS: Final = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
+_THOUGHTS: Final = re.compile(r"^.*(?<!`)</think(?:ing)?>(?!`)", re.DOTALL)
+"""Up to their last end: where the model's template opens them, the beginning is not in the answer.
+Between backticks the sign is something that was talked about."""
+_THINKING: Final = re.compile(r"^\s*<think(?:ing)?>")
 _FENCE: Final = re.compile(r"^```\w*\n(.*?)\n?```$", re.DOTALL)
+_OPENED: Final = re.compile(r"^```\w*[ \t]*(?:\n|$)(?!(?:.*\n)?```[ \t]*(?:\n|$))", re.DOTALL)
+"""The beginning of a fence that has no end."""
 _REFERENCE: Final = re.compile(REFERENCE)
 _REFUSALS: Final = (
     "i'm sorry", "i am sorry", "sorry,", "i cannot", "i can't", "i can not", "i won't",
@@ -29,10 +34,14 @@ _REFUSALS: Final = (
 def text_of(answer: ModelAnswer) -> str:
     """Give the text of an answer without what models put around it, and without half a line."""
     text = _THOUGHTS.sub("", answer.text).strip()
+    if _THINKING.match(text):  # they were cut off
+        return ""
+    if fenced := _FENCE.match(text):
+        return fenced[1].strip()
+    text = _OPENED.sub("", text)
     if answer.finish == "length":  # the line that it was at is not whole
         text = text.rpartition("\n")[0].strip() or (f"{text}…" if text else "")
-    fenced = _FENCE.match(text)
-    return fenced[1].strip() if fenced else text
+    return text
 
 
 def in_form(text: str, headings: Sequence[str]) -> str:

@@ -133,8 +133,6 @@ class Asking:
         except _Unusable as fault:
             outcome.problem = str(fault)
         except ModelError as error:
-            if error.partial is not None:
-                outcome.spent.add(error.partial.usage, error.partial.cost)
             outcome.problem = _sentence(error)
         except Exception as error:  # a stranger's client: the run goes on without it
             outcome.problem = f"the model's client failed: {type(error).__name__}"
@@ -268,8 +266,8 @@ class Asking:
             )
             try:
                 answer = await self._client.generate(request(said), settings)
-            except BaseException:
-                outcome.spent.calls += 1
+            except BaseException as error:
+                outcome.spent.plus(_spent(error))
                 raise
             if not isinstance(answer, ModelAnswer):
                 raise _Unusable("the model's client gave no answer")
@@ -305,6 +303,12 @@ def _end(sizes: Sequence[int], start: int, room: int | None) -> int:
         room -= sizes[end]
         end += 1
     return max(end, start + 1)
+
+
+def _spent(error: BaseException) -> Spent:
+    """Give what a call took that failed: as much of it as its client knows."""
+    partial = error.partial if isinstance(error, ModelError) else None
+    return Spent(1) if partial is None else Spent(1, partial.usage, partial.cost)
 
 
 def _sentence(error: ModelError) -> str:

@@ -19,6 +19,11 @@ _CODE: Final = re.compile(r"`[^`\n]*`|[\w./~@+%\\-]*[\d_./\\@][\w./~@+%\\-]*")
 """Names of files and functions are Latin in any language."""
 _DENSE: Final = {"CJK", "HIRAGANA", "KATAKANA", "HANGUL"}
 """Scripts in which a letter says about as much as three do elsewhere."""
+_KANA: Final = {"HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"}
+_JAPANESE: Final = {"CJK", *_KANA}
+"""Scripts that Japanese is written in, all at once. Korean needs no such thing: hanja are rare."""
+_LEAST_KANA: Final = 0.05
+"""Of the letters of these, the share of kana above which it is Japanese, not Chinese with a の."""
 
 
 def scripts_of(texts: Iterable[str]) -> Counter[str]:
@@ -36,13 +41,31 @@ def foreign(summary: str, conversation: Counter[str]) -> str | None:
     told = scripts_of(summary.split("\n"))
     if told.total() < LEAST or conversation.total() < LEAST:
         return None
+    if _is_japanese(conversation):
+        told, conversation = _as_one(told), _as_one(conversation)
     [(script, _)] = told.most_common(1)
     own = conversation[script] / conversation.total()
     return None if own >= ALLOWED else script.capitalize()
+
+
+def _is_japanese(scripts: Counter[str]) -> bool:
+    """Say whether there are kana among these, more than a sign that was quoted."""
+    kana = sum(scripts[each] for each in _KANA)
+    return kana > _LEAST_KANA * sum(scripts[each] for each in _JAPANESE)
+
+
+def _as_one(scripts: Counter[str]) -> Counter[str]:
+    """Count the scripts of Japanese as one: how they are mixed says nothing of the language."""
+    merged: Counter[str] = Counter()
+    for script, often in scripts.items():
+        merged["JAPANESE" if script in _JAPANESE else script] += often
+    return merged
 
 
 @lru_cache(4096)
 def _script(letter: str) -> str:
     """Give the first word of a character's name in Unicode, which is that of its script."""
     name = unicodedata.name(letter, "").split(" ")
+    if name[0] == "IDEOGRAPHIC":  # the sign 々, which repeats one
+        return "CJK"
     return name[1] if name[0] in ("FULLWIDTH", "HALFWIDTH") and len(name) > 1 else name[0]
