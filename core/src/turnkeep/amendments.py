@@ -105,7 +105,12 @@ async def fork(
         source = whole.log.head
         at = source.seq if at is None else at
         copy = _copy_of(whole, new_id, at)
-        made = await _forked(store, source, new_id, copy)
+        try:
+            made = await _forked(store, source, new_id, copy)
+        except SessionExists:
+            if not await _is_old(store, new_id, copy):
+                raise
+            continue
         # The store fences by the session's life only: an erasure since then may have taken what
         # the copy's state and base were found by.
         seen = await patiently(
@@ -121,13 +126,29 @@ async def fork(
             return made
         if _copy_of(now, new_id, at) == copy:
             return made
-        await store.delete(new_id, expected=made.revision)
+        await patiently(lambda: store.delete(new_id, expected=made.revision))  # noqa: B023  # awaited at once
+
+
+async def _is_old(store: SessionStore, new_id: str, copy: _Copy) -> bool:
+    """Remove a fork of the same event that is not what it would be now, and was not written to.
+
+    An erasure met it, and what was to make it anew was cut off.
+    """
+    found = await patiently(lambda: store.load(new_id, limit=1))
+    if not isinstance(found, Loaded) or found.head.revision.version > 1:
+        return False
+    if found.head.seq != copy.at or Meta.of(found.head).forked != copy.origin:
+        return False
+    if (found.state, found.head.base) == (copy.state, copy.base):
+        return False
+    return await store.delete(new_id, expected=found.head.revision)
 
 
 class _Copy(NamedTuple):
     """What a fork begins with."""
 
     at: int
+    origin: dict[str, Any]
     events: Sequence[Event]
     state: bytes
     meta: bytes
@@ -145,6 +166,7 @@ def _copy_of(whole: Whole, new_id: str, at: int) -> _Copy:
     origin = {"session": whole.log.head.session_id, "seq": at}
     return _Copy(
         at,
+        origin,
         events,
         encode_object(then, f"state of session {new_id!r}"),
         Meta(header=whole.meta.header, forked=origin, first_state=first).encode(new_id),
@@ -156,7 +178,8 @@ async def _forked(store: SessionStore, source: Head, new_id: str, copy: _Copy) -
     """Write a fork, or find the one that was written before."""
     incarnation = source.revision.incarnation
     key = hashlib.blake2b(
-        compact_json([source.session_id, new_id, copy.at, incarnation.hex()]).encode(),
+        compact_json([source.session_id, new_id, copy.at, incarnation.hex(), copy.base]).encode()
+        + copy.state,
         digest_size=16,
     ).digest()
     if Capability.FORK in store.capabilities:

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from turnkeep.codec import decode_event
 from turnkeep.content import compact_json
 from turnkeep.errors import (
+    CorruptSession,
     SessionConflict,
     SessionExists,
     StoreError,
@@ -39,7 +40,8 @@ Outcome: TypeAlias = Literal["copied", "continued", "renewed", "same", "gone", "
 """What became of a session. "same": its copy was there, whole. "continued": what was new went over.
 "renewed": events of the source were erased since, so the copy was deleted and made again. "gone":
 it was deleted, or expired, since it was listed. "refused": the target has another session of this
-id, or has gone on by itself, and was not touched. "failed": for the reason that is given."""
+id, or has gone on by itself, or the source was put back and went on otherwise; the target's was not
+touched. "failed": for the reason that is given."""
 
 
 class Copied(NamedTuple):
@@ -65,6 +67,8 @@ class _Mark(NamedTuple):
     """The copy's own version as this was written: at any other one somebody else has written."""
     updated: str
     """When that session was written last: one that was put back comes to a version again."""
+    whole: bool
+    """Whether it is whole, or has been at an earlier version: more than a part that was begun."""
 
 
 class _Refused(StoreError):
@@ -169,7 +173,7 @@ class _Copy:
         after = there.head.seq if there is not None and ours else 0
         page = await _read(self.source, self.id, after)
         if page is None:
-            if there is not None and mark is not None and ours and mark.version == _PARTIAL:
+            if there is not None and mark is not None and ours and not mark.whole:
                 await self._given_up(there.head)
             return Copied(self.id, "gone")
         head = page.head
@@ -233,7 +237,7 @@ class _Copy:
             after += len(records)
             version = copied.revision.version + 1
             if after < head.seq:
-                partial = _mark(head, _PARTIAL, version)
+                partial = _mark(head, _PARTIAL, version, whole=_was_whole(copied))
                 # Of a copy that is continued all else stays as it was, should this come to nothing.
                 kept = Meta.of(copied)
                 meta = kept._replace(turn=_TURN, rest={**kept.rest, _MARK: partial._asdict()})
@@ -243,7 +247,7 @@ class _Copy:
             return await self._append(
                 copied,
                 records,
-                meta=_meta_of_copy(head, version, whole=False).encode(self.id),
+                meta=_meta_of_copy(head, version, after=copied).encode(self.id),
                 state=first.state,
                 base=head.base,
                 ttl=head.ttl,
@@ -251,7 +255,7 @@ class _Copy:
 
     async def _finish(self, written: Head, head: Head) -> None:
         """Say that the copy is whole, once it was seen to be: who is cut off before looks again."""
-        meta = _meta_of_copy(head, written.revision.version + 1, whole=True)
+        meta = _meta_of_copy(head, written.revision.version + 1, after=None)
         await self._append(written, (), meta=meta.encode(self.id))
 
     async def _append(self, copied: Head, records: Sequence[bytes], **fields: Any) -> Head:
@@ -332,12 +336,22 @@ class _Copy:
 
     async def _check_erased(self, seq: int) -> None:
         """Make sure that an event that differs is the same one: what is erased keeps its id."""
-        ids = []
-        for store in (self.source, self.target):
-            found = await patiently(lambda: store.load(self.id, after=seq - 1, limit=1))  # noqa: B023  # awaited at once
-            records = found.records if isinstance(found, Loaded) else ()
-            ids += [decode_event(record, seq, session_id=self.id).id for record in records]
-        if len(ids) != 2 or ids[0] != ids[1]:
+        ours, theirs = [
+            await patiently(lambda: store.load(self.id, after=seq - 1, limit=1))  # noqa: B023  # awaited at once
+            for store in (self.source, self.target)
+        ]
+        ids = [
+            decode_event(record, seq, session_id=self.id).id
+            for record in (ours.records if isinstance(ours, Loaded) else ())
+        ]
+        try:
+            copied = [
+                decode_event(record, seq, session_id=self.id).id
+                for record in (theirs.records if isinstance(theirs, Loaded) else ())
+            ]
+        except CorruptSession:
+            return  # nothing can be read there that the source could have lost
+        if ids[:1] != copied[:1]:
             raise _Refused(
                 f"session {self.id!r} is not what it was copied from any more, from event {seq} "
                 "on: the source was put back; delete the copy to make it anew"
@@ -357,11 +371,16 @@ async def _read(store: SessionStore, session_id: str, after: int) -> Loaded | No
     return found if isinstance(found, Loaded) else None
 
 
-def _meta_of_copy(head: Head, version: int, *, whole: bool) -> Meta:
-    """Give the notes of a copy that has all records, at a version of its own."""
+def _meta_of_copy(head: Head, version: int, *, after: Head | None) -> Meta:
+    """Give the notes of a copy that has all records, at a version of its own.
+
+    `after` is the copy before that, where it was not yet seen to be whole.
+    """
+    whole = after is None
     meta = Meta.of(head)
     created, updated = times(head, meta)
-    mark = _mark(head, head.revision.version if whole else _PARTIAL, version)
+    shows = head.revision.version if whole else _PARTIAL
+    mark = _mark(head, shows, version, whole=after is None or _was_whole(after))
     return meta._replace(
         turn=None if whole else _TURN,  # not the source's: the process that runs it writes there
         imported={
@@ -373,20 +392,26 @@ def _meta_of_copy(head: Head, version: int, *, whole: bool) -> Meta:
     )
 
 
-def _mark(source: Head, shows: int, at: int) -> _Mark:
-    return _Mark(source.revision.incarnation.hex(), shows, at, source.updated.isoformat())
+def _mark(source: Head, shows: int, at: int, *, whole: bool) -> _Mark:
+    life, updated = source.revision.incarnation.hex(), source.updated.isoformat()
+    return _Mark(life, shows, at, updated, whole)
+
+
+def _was_whole(copied: Head) -> bool:
+    mark = _mark_of(copied)
+    return mark is not None and mark.whole
 
 
 def _mark_of(head: Head) -> _Mark | None:
     found = Meta.of(head).rest.get(_MARK)
     if not isinstance(found, dict):
         return None
-    life, version, at, updated = (found.get(name) for name in _Mark._fields)
+    life, version, at, updated, whole = (found.get(name) for name in _Mark._fields)
     if not isinstance(life, str) or not isinstance(updated, str):
         return None
     if not isinstance(version, int) or not isinstance(at, int):
         return None
-    return _Mark(life, version, at, updated)
+    return _Mark(life, version, at, updated, whole is True)
 
 
 def _lasting(head: Head) -> object:

@@ -13,9 +13,10 @@ from contextlib import suppress
 from typing import Any, Final
 
 from turnkeep.blobs import is_large
+from turnkeep.codec import encode_object
 from turnkeep.content import BlobPart, FilePart, ImagePart, Item, Ref, ToolCall, ToolDefinition
 from turnkeep.context import Context, Entry, placed
-from turnkeep.errors import ContextOverflow, CorruptSession
+from turnkeep.errors import ContentError, ContextOverflow, CorruptSession
 from turnkeep.events import Checkpoint, Placed
 from turnkeep.formats import profile_of
 from turnkeep.log import read_event, stream_events
@@ -140,8 +141,8 @@ class Fitting:
         if course.waits:
             notes["waits"] = [self._base, round(course.waits), round(course.failed)]
         self._settle(base)
-        if course.owed:
-            notes["owed"] = [step.told() for step in course.owed[-_OWED:]]
+        if owed := [told for step in course.owed[-_OWED:] if _is_json(told := step.told())]:
+            notes["owed"] = [self._base, owed]
         return notes
 
     def _settle(self, base: int) -> None:
@@ -195,7 +196,7 @@ class Fitting:
             waits, failed = self._course.waits, self._course.failed
             if self._base != context.base:
                 waits, failed = _carried(notes, context)
-            owed = _owed(notes) if self._base is None else self._course.owed
+            owed = self._course.owed if self._base == context.base else _owed(notes, context)
             self._course, self._items = Course(context.stable, context.memory), context.items
             self._course.owed, self._course.failed = owed, failed
             self._course.waits = max(self._course.waits, waits)
@@ -250,11 +251,16 @@ class Fitting:
             return None
         size = weighed.size._replace(anchored=False)  # as if it were of what we see
         small = ask._replace(limit=_own(limit, weighed._replace(size=size), factor))
+        course = self._course
+        waits, failed = course.waits, course.failed
+        rewrite = None
         with suppress(ContextOverflow):
-            return await Engine(self.rules, []).rewrite(
-                lambda: context.entries, context.memory, small, self._course
+            rewrite = await Engine(self.rules, []).rewrite(
+                lambda: context.entries, context.memory, small, course
             )
-        return None
+        if rewrite is None:
+            course.waits, course.failed = waits, failed  # of the steps, which were not asked
+        return rewrite
 
     async def fit(
         self, prepared: PreparedRequest, context: Context, *, profile: str
@@ -362,11 +368,21 @@ def _carried(notes: Mapping[str, Any], context: Context) -> tuple[float, float]:
     return 0.0, 0.0
 
 
-def _owed(notes: Mapping[str, Any]) -> list[StepReport]:
-    """Read what models took for nothing, of turns before this one."""
-    told = notes.get("owed")
-    found = map(StepReport.of_told, told) if isinstance(told, list) else ()
-    return [step for step in found if step is not None]
+def _owed(notes: Mapping[str, Any], context: Context) -> list[StepReport]:
+    """Read what models took for nothing, of turns before this one; a later checkpoint told it."""
+    match notes.get("owed"):
+        case [int(base), list(told)] if base == context.base:
+            return [step for step in map(StepReport.of_told, told) if step is not None]
+    return []
+
+
+def _is_json(told: Mapping[str, Any]) -> bool:
+    """Say whether a stranger's step can be told: no answer is to be lost by what it says."""
+    try:
+        encode_object(told, "a step")
+    except ContentError:
+        return False
+    return True
 
 
 def _is_beyond(limit: int, weighed: Weighed, factor: float) -> bool:

@@ -229,6 +229,8 @@ class Keeper:
 
     async def __aenter__(self) -> Self:
         config = self._config
+        if self._opened is not None:
+            raise TurnkeepError("the keeper is open already; make another one to open it twice")
         if config is None and self._store is None:
             raise TurnkeepError("Keeper needs a store: Keeper(store=...) or turnkeep.open()")
         folder = Path() if config is None else config.folder

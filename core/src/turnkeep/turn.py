@@ -435,6 +435,7 @@ class Turn:
         notes = self._weighing.notes() or dict(self._lease.notes)
         if self._fitting is None:
             return notes
+        notes = {name: each for name, each in notes.items() if name not in ("waits", "owed")}
         return notes | self._fitting.notes(self._lease.notes, self.context.base)
 
     def _event(self, author: str, content: list[Item], **fields: Any) -> Event:

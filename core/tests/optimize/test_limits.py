@@ -327,6 +327,21 @@ async def test_steps_that_end_just_under_the_limit_are_not_run_at_every_call(kee
     assert len(reports) < 30
 
 
+async def test_what_the_model_has_not_seen_is_not_cut_to_make_room():
+    """A new result that fits with what the steps left stays whole."""
+    async with keeper(max_tokens=20_000, arrival_cap=0) as keep, keep.turn("s") as turn:
+        for number in range(8):
+            await turn.add(Message(role="user", content=f"{number} " + "x" * 900))
+            await turn.request(tools=TOOLS)
+            await turn.add_response([Message(role="assistant", content="y" * 200)])
+        await turn.add(Message(role="user", content="Read it"))
+        [made] = (await turn.add_response([call(1)])).tool_calls
+        await turn.add_result(made, "z" * 15_000)
+        report = (await turn.request(tools=TOOLS)).rewritten
+        assert report["reason"] == "limit"
+        assert turn.context.items[-1].content == ["z" * 15_000]
+
+
 async def test_a_name_of_a_tool_forges_no_line_of_the_notes():
     """A call of a foreign log may be named anything."""
     async with keeper(trigger=0.5, target=0.1) as keep, keep.turn("s") as turn:

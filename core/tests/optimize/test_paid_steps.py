@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -81,6 +82,61 @@ async def test_it_is_told_in_a_later_turn_too():
                 pass  # one that asks for no request loses nothing of it
     assert step.tried == 3
     assert [told["problem"] for told in report["for_nothing"]] == ["no summary came"] * 2
+
+
+ODD = {
+    "a sentence": {"sentence": "half of a pair: \ud800"},
+    "no number": {"cost": float("nan")},
+    "no end": {"cost": float("inf")},
+    "a Decimal": {"cost": Decimal("0.5")},
+    "a usage": {"usage": Usage.model_construct(input_tokens=1, output_tokens=float("nan"))},
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+async def test_what_a_step_says_loses_no_answer(odd):
+    """What cannot be stored of it is left out, in the notes of the turn and in the checkpoint."""
+
+    class Odd(Paying):
+        async def plan(self, view):
+            if self.tried < 2:
+                self.tried += 1
+                said = {"usage": PAID, "cost": 0.5, "sentence": "no", **odd}
+                raise StepFailed(said.pop("sentence"), **said)
+            return await super().plan(view)
+
+    store = MemoryStore()
+    async with Keeper(store=store, context=RULES, optimizers=[Odd()], learn=False) as keep:
+        for number in range(200):
+            async with keep.turn("s") as turn:
+                await turn.add(Message(role="user", content=f"{number} " + "word " * 40))
+                request = await turn.request()
+                await turn.add_response([Message(role="assistant", content="yes " * 20)])
+            if request.rewritten:
+                break
+        assert len(request.rewritten["for_nothing"]) == 2
+        assert len((await keep.sessions.get("s")).events) == 2 * number + 3
+
+
+async def test_it_is_told_once_also_where_the_turn_dies_behind_its_checkpoint():
+    """The notes that the dead turn left are of the context before."""
+    step, store = Paying(fails=1), MemoryStore()
+    rules = {"store": store, "context": RULES, "optimizers": [step], "learn": False}
+    async with Keeper(**rules, turn_timeout=0.05) as keep:
+        for number in range(400):
+            turn = await keep.turn("s").__aenter__()
+            await turn.add(Message(role="user", content=f"{number} " + "word " * 40))
+            if (await turn.request()).rewritten is not None:
+                turn._lease._stop_pulse()  # its process dies
+                await asyncio.sleep(0.06)
+                if step.tried > 2:
+                    break
+                continue
+            await turn.add_response([Message(role="assistant", content="yes " * 20)])
+            await turn.__aexit__(None, None, None)
+        events = (await keep.sessions.get("s")).events
+    told = [event.usage.input_tokens for event in events if isinstance(event, Checkpoint)]
+    assert told == [200, 100]
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -18,10 +18,12 @@ from turnkeep import (
     SessionManager,
     SessionNotFound,
     StoreError,
+    StoreUnavailable,
     Tombstone,
     ToolCall,
     scoped_id,
 )
+from turnkeep import log as log_module
 from turnkeep.content import ToolResult
 from turnkeep.events import Checkpoint, Decision, Placed
 from turnkeep.formats.jsonl import SessionFile
@@ -223,6 +225,43 @@ async def test_an_erasure_amid_a_fork_is_of_the_fork_too(at):
     assert (await store.load("t", after=0)).head.base == 0
     assert "hunter2" not in fork.model_dump_json()
     assert await context(sessions, "t") == ([] if at else ["b"])
+
+
+async def test_a_fork_that_an_erasure_met_is_mended_by_the_same_fork(monkeypatch):
+    """Where what was to make it anew was cut off; one that was written to stays."""
+    monkeypatch.setattr(log_module, "RETRY_DELAYS", ())
+
+    class Raced(MemoryStore):
+        before, away = None, False
+
+        async def fork(self, *args, **fields):
+            if self.before is not None:
+                before, self.before = self.before, None
+                await before
+            return await super().fork(*args, **fields)
+
+        async def delete(self, *args, **fields):
+            if self.away:
+                raise StoreUnavailable("away")
+            return await super().delete(*args, **fields)
+
+    store = Raced()
+    sessions = SessionManager(store)
+    session = await keep(sessions, "a")
+    session.events.append(Event(content=[user("the pin is 42")]))
+    session.state = {"pin": 42}
+    await sessions.save(session)
+    session.state = {}
+    await sessions.save(session)
+    store.before, store.away = sessions.erase("s", [2]), True
+    with pytest.raises(StoreUnavailable):
+        await sessions.fork("s", "t", at=2)
+    store.away = False
+    fork = await sessions.fork("s", "t", at=2)
+    assert fork.state == {}
+    await keep(sessions, "b", session_id="t")
+    with pytest.raises(SessionExists):
+        await sessions.fork("s", "t", at=2)
 
 
 async def test_a_fork_keeps_what_was_taken_back_taken_back(sessions):

@@ -224,6 +224,28 @@ async def test_what_was_erased_between_runs_that_were_cut_off_does_not_stay(
     await same(source, target)
 
 
+async def test_a_copy_that_was_damaged_is_made_anew(source, target):
+    """Only the copy wrote there, so nothing is lost by it."""
+    await write(source)
+    await copy_session(source, target, "s")
+    target._sessions["s"].records[1] = b"damaged"
+    await write(source, events=1)
+    assert (await copy_session(source, target, "s")).outcome == "renewed"
+    await same(source, target)
+
+
+async def test_a_copy_that_was_whole_outlives_its_source(source, target):
+    """Also where a later run was cut off just before it was whole again."""
+    await write(source)
+    await copy_session(source, target, "s")
+    await write(source, events=1)
+    with suppress(asyncio.CancelledError):
+        await copy_session(source, FaultyStore(target, ["cancel after"]), "s")
+    await source.delete("s")
+    assert (await copy_session(source, target, "s")).outcome == "gone"
+    assert (await target.load("s")).head.seq == 11
+
+
 async def test_a_source_that_was_put_back_and_went_on_takes_nothing_from_its_copy(source, target):
     """Other events stand in their places: the copy may be all that there is of the first ones."""
     await write(source, events=4)

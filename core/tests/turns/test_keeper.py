@@ -136,6 +136,15 @@ async def test_a_keeper_entered_again_opens_everything_anew(opened):
         assert keep.model
 
 
+async def test_a_keeper_is_not_entered_twice_at_once(opened):
+    """The second one would close what the first one uses."""
+    keep = turnkeep.open({"session": {"store": "x"}})
+    async with keep:
+        with pytest.raises(TurnkeepError, match="open already"):
+            await keep.__aenter__()
+        assert await keep.sessions.get("s") is None
+
+
 async def test_what_stands_around_the_store_is_opened_after_it(opened):
     """From the store outwards; closed in reverse, before the store."""
     order, _ = opened

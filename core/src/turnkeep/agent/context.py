@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel
 
 from turnkeep.content import Message, ToolCall, Usage
 from turnkeep.errors import TurnkeepError
 from turnkeep.events import Event, new_id
+from turnkeep.log import stream_events
 from turnkeep.model import FinishReason
 
 PENDING = "pending_tool_calls"
@@ -55,10 +56,43 @@ class ExecutionContext:
     def __getstate__(self) -> dict[str, Any]:
         """Give what can be pickled or copied deeply: all that it shows, not the way to its store.
 
-        A run goes on with what comes out of it: with the session, or from the live events.
+        A run goes on with what comes out of it: with the session, or where there is none, with all
+        events, which come along.
         """
         away = None if self._read_all is None else _left_behind
-        return {**vars(self), "_read_all": away, "_home": None}
+        home = None if self._home is None else _Moved.of(*self._home)
+        return {**vars(self), "_read_all": away, "_home": home}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take what `__getstate__` gave."""
+        vars(self).update(state)
+        if isinstance(self._home, _Moved):
+            store, name = self._home = self._home.arrived()
+            self._read_all = lambda: stream_events(store, name)
+
+    def __copy__(self) -> ExecutionContext:
+        """Give a shallow copy, of the same store."""
+        copied = object.__new__(type(self))
+        vars(copied).update(vars(self))
+        return copied
+
+
+class _Moved(NamedTuple):
+    """The session in memory of a run without one, on its way."""
+
+    name: str
+    sessions: dict[str, Any]
+
+    @classmethod
+    def of(cls, store: Any, name: str) -> _Moved:
+        return cls(name, {name: store._sessions[name]} if name in store._sessions else {})
+
+    def arrived(self) -> tuple[Any, str]:
+        from turnkeep.stores.memory import MemoryStore
+
+        store = MemoryStore()
+        store._sessions = dict(self.sessions)
+        return store, self.name
 
 
 def _left_behind() -> AsyncIterator[Event]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from turnkeep.content import Reasoning, Usage
 from turnkeep.context import Entry
@@ -188,11 +190,11 @@ class Run:
                 view = self.view(stage)
                 plan = await stage.optimizer.plan(view)
             if plan is not None:
-                step.usage, step.cost = _usage(plan.usage), plan.cost
+                step.usage, step.cost = _usage(plan.usage), _cost(plan.cost)
             if plan is not None and plan.edits:
                 self._apply(stage.name, view, plan)
                 step.edits, step.notes = len(plan.edits), plan.notes
-                step.problem = plan.problem
+                step.problem = plan.problem and _storable(plan.problem)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
@@ -201,8 +203,8 @@ class Run:
         except TimeoutError:
             step.problem = f"took longer than {seconds:g} s"
         except StepFailed as error:
-            step.problem = str(error)
-            step.usage, step.cost = _usage(error.usage), error.cost
+            step.problem = _storable(str(error))
+            step.usage, step.cost = _usage(error.usage), _cost(error.cost)
         except BadEdit as error:
             step.problem = f"its plan was discarded: {error}"
         except Exception as error:  # a stranger's step: the run goes on without it
@@ -292,9 +294,11 @@ class Run:
             if total <= goal:
                 break
             view = self.view()
-            plan = fit.fit(view, total - goal)
-            if plan is None and total > limit:
-                plan = fit.fit(view, total - limit)
+            if total > limit:
+                plan = fit.fit(view, total - goal) or fit.fit(view, total - limit)
+            else:  # room is not worth what the model has not seen yet
+                view = _sparing_newest(view)
+                plan = fit.fit(view, total - goal)
             goal = limit
             if plan is None:
                 break
@@ -308,6 +312,8 @@ class Run:
         step.after, step.seconds = self.tokens, round(time.perf_counter() - began, 6)
         if self.tokens > limit:
             raise self._overflow()
+        if not step.edits:
+            self.steps.remove(step)  # there was only no room to be made
         return checked
 
     def _least(self) -> Checked | None:
@@ -344,6 +350,26 @@ class Run:
         return ContextOverflow(self.ask.limit, self.tokens, floor)
 
 
+def _sparing_newest(view: View) -> View:
+    newest = next((group for group in reversed(view.groups) if group.kind == "step"), None)
+    refs = () if newest is None else (entry.ref for entry in view.entries_of(newest))
+    return replace(view, fixed=view.fixed.union(refs))
+
+
+def _cost(given: object) -> float | None:
+    """Give what a stranger's plan says that its model cost, if it is an amount."""
+    amount = isinstance(given, int | float) and not isinstance(given, bool)
+    return float(given) if amount and math.isfinite(given) else None  # type: ignore[arg-type]  # it is a number
+
+
+def _storable(sentence: object) -> str:
+    """Give a stranger's sentence as it can be stored."""
+    return str(sentence).encode("utf-8", "replace").decode()
+
+
 def _usage(given: object) -> Usage | None:
     """Give what a stranger's plan says that its model took, if it is a report of tokens."""
-    return given if isinstance(given, Usage) else None
+    try:
+        return Usage.model_validate(given.__dict__) if isinstance(given, Usage) else None
+    except ValidationError:
+        return None

@@ -263,7 +263,7 @@ class RetryingStore(StoreWrapper):
                     aim = now  # written to, or begun anew, since we looked
             # What cannot be read is not aimed at, so it is tried once: a repeat could take what
             # has begun anew under this id.
-            return await self.inner.delete(session_id)
+            return await self.inner.delete(session_id) or bool(tries.unknown)
 
     async def list(
         self, *, user_id: str | None = None, limit: int = 100, cursor: str | None = None

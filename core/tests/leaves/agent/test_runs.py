@@ -2,7 +2,7 @@
 
 import asyncio
 import pickle
-from copy import deepcopy
+from copy import copy, deepcopy
 
 import pytest
 
@@ -356,7 +356,7 @@ async def test_the_models_window_is_the_limit():
 
 @pytest.mark.parametrize("session_id", [None, "s"])
 async def test_a_result_can_be_pickled_and_gone_on_with(manager, session_id):
-    """By another process, with the session or with the events that the context shows."""
+    """By another process, with the session, or with all events where there is none."""
     model = ScriptedModel("Hello Alice", "Alice", "Alice still")
     agent = Agent(model, session_manager=manager)
     first = await agent.run("I'm Alice", session_id=session_id)
@@ -364,8 +364,12 @@ async def test_a_result_can_be_pickled_and_gone_on_with(manager, session_id):
     for copied in (pickle.loads(pickle.dumps(first)), deepcopy(first)):
         assert copied.output == first.output
         assert copied.context == first.context
-        with pytest.raises(TurnkeepError, match="has the live events only"):
-            await copied.context.all_events()
+        if session_id is None:
+            assert await copied.context.all_events() == await first.context.all_events()
+        else:
+            with pytest.raises(TurnkeepError, match="has the live events only"):
+                await copied.context.all_events()
+    assert len(await copy(first.context).all_events()) == len(first.context.events)
     second = await agent.run("Who am I?", context=copied.context)
     assert second.output == "Alice"
     assert second.context.state == {"mood": "good"}

@@ -114,8 +114,9 @@ class Link:
             self.alive = False
             for remove in (self._loop.remove_writer, self._loop.remove_reader):
                 # The first of two leaves the other watched, which fails where libpq has closed the
-                # socket by itself; the loop has then forgotten both.
-                with suppress(OSError):
+                # socket by itself (or another transport has its number by now); the loop has then
+                # forgotten both.
+                with suppress(OSError, RuntimeError):
                     remove(self._file)
             self._pq.finish()
         waiting, self._waiting = self._waiting, None

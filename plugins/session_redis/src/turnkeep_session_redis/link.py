@@ -127,6 +127,7 @@ class Link:
         async def group(address: Address | None, numbers: list[int]) -> None:
             found: Sequence[Any] = [None] * len(numbers)
             redo = set(numbers)
+            away: StoreUnavailable | None = None
             if address is not None:
                 try:
                     found = await self._together(address, [calls[number][1] for number in numbers])
@@ -135,9 +136,10 @@ class Link:
                         for number, answer in zip(numbers, found, strict=True)
                         if isinstance(answer, Exception)
                     }
+                except StoreUnavailable as error:
+                    away = error  # all connections are busy, and were waited for
                 except Exception:  # noqa: BLE001  # each is tried by itself
                     redo = set(numbers)
-            away: StoreUnavailable | None = None
             for number, answer in zip(numbers, found, strict=True):
                 if number not in redo:
                     answers[number] = answer
