@@ -13,7 +13,13 @@ from typing import Any, NamedTuple, cast
 
 from turnkeep.codec import decode_events, decode_object, encode_event, encode_object
 from turnkeep.content import Ref, compact_json
-from turnkeep.errors import ContentError, SessionExists, SessionNotFound, StoreError
+from turnkeep.errors import (
+    ContentError,
+    SessionConflict,
+    SessionExists,
+    SessionNotFound,
+    StoreError,
+)
 from turnkeep.events import Checkpoint, Decision, Event, Retract, Tombstone
 from turnkeep.history import standing_base, state_at
 from turnkeep.log import Log, begin, patiently, read_records
@@ -126,7 +132,8 @@ async def fork(
             return made
         if _copy_of(now, new_id, at) == copy:
             return made
-        await patiently(lambda: store.delete(new_id, expected=made.revision))  # noqa: B023  # awaited at once
+        if not await _removed(store, made):
+            raise SessionExists(new_id)
 
 
 async def _is_old(store: SessionStore, new_id: str, copy: _Copy) -> bool:
@@ -141,7 +148,16 @@ async def _is_old(store: SessionStore, new_id: str, copy: _Copy) -> bool:
         return False
     if (found.state, found.head.base) == (copy.state, copy.base):
         return False
-    return await store.delete(new_id, expected=found.head.revision)
+    return await _removed(store, found.head)
+
+
+async def _removed(store: SessionStore, fork: Head) -> bool:
+    """Remove a fork, unless somebody has written to it: it goes its own way then."""
+    try:
+        await patiently(lambda: store.delete(fork.session_id, expected=fork.revision))
+    except SessionConflict:
+        return False
+    return True
 
 
 class _Copy(NamedTuple):

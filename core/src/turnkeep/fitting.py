@@ -1,9 +1,4 @@
-"""Fitting: a turn's side of the engine — which form must fit, what the limit is in our counts.
-
-A limit is in tokens as the provider counts them; our counts differ. What the provider has reported
-in this session says by how much, so the limit is put in terms of our counts before the engine looks
-at it.
-"""
+"""Fitting: a turn's side of the engine — which form must fit, and what the turn before left."""
 
 from __future__ import annotations
 
@@ -19,6 +14,7 @@ from turnkeep.context import Context, Entry, placed
 from turnkeep.errors import ContentError, ContextOverflow, CorruptSession
 from turnkeep.events import Checkpoint, Placed
 from turnkeep.formats import profile_of
+from turnkeep.limit import is_beyond, limit_for
 from turnkeep.log import read_event, stream_events
 from turnkeep.optimize.arrival import Arrivals
 from turnkeep.optimize.ask import Ask, Rewrite, StepReport
@@ -29,7 +25,7 @@ from turnkeep.optimize.recall import DEFINITION, RECALL, Answer, answer, log_ent
 from turnkeep.optimize.rules import ContextRules
 from turnkeep.prepared import PreparedRequest, Weighed
 from turnkeep.prices import price_row, price_row_for
-from turnkeep.sizing import Size, guess
+from turnkeep.sizing import guess
 from turnkeep.store import SessionStore
 from turnkeep.tokens.counter import TokenCounter
 
@@ -207,7 +203,7 @@ class Fitting:
         prices = price_row_for(model, profile) if name == "auto" else price_row(name)
         ask = Ask(
             scale,
-            _own(limit, weighed, factor),
+            limit_for(limit, weighed, factor),
             weighed.fixed,
             weighed.tokens,
             prices,
@@ -218,10 +214,10 @@ class Fitting:
         )
         rewrite = None
         try:
-            if _is_beyond(limit, weighed, factor):
+            if is_beyond(limit, weighed, factor):
                 rewrite = await self._without_media(ask, weighed, context, factor)
                 weighed = weighed._replace(size=guess(weighed.expected, factor))
-                ask = ask._replace(limit=_own(limit, weighed, factor))
+                ask = ask._replace(limit=limit_for(limit, weighed, factor))
             if rewrite is None:
                 rewrite = await self._engine.rewrite(
                     lambda: context.entries, context.memory, ask, self._course
@@ -250,7 +246,7 @@ class Fitting:
         if limit is None or not any(map(_has_media, context.items)):
             return None
         size = weighed.size._replace(anchored=False)  # as if it were of what we see
-        small = ask._replace(limit=_own(limit, weighed._replace(size=size), factor))
+        small = ask._replace(limit=limit_for(limit, weighed._replace(size=size), factor))
         course = self._course
         waits, failed = course.waits, course.failed
         rewrite = None
@@ -274,7 +270,7 @@ class Fitting:
         if limit is None:
             return items
         weighed = prepared.weighed(profile)
-        own = _own(limit, weighed, 1.0)
+        own = limit_for(limit, weighed, 1.0)
         if weighed.tokens <= own:
             return items
         # An item that is there twice stands in the context once.
@@ -319,7 +315,7 @@ class Fitting:
                 weighed = weighed._replace(size=size)
             elif weighed.size.anchored:  # in the report that is left out of account
                 weighed = weighed._replace(size=guess(weighed.expected, factor))
-            own = _own(limit, weighed, factor)
+            own = limit_for(limit, weighed, factor)
             if weighed.tokens <= own:
                 break
             less = ask._replace(limit=own, tokens=weighed.tokens)
@@ -385,37 +381,8 @@ def _is_json(told: Mapping[str, Any]) -> bool:
     return True
 
 
-def _is_beyond(limit: int, weighed: Weighed, factor: float) -> bool:
-    """Tell whether more than the limit was reported beyond what we see of a request."""
-    size = weighed.size
-    return size.anchored and size.most - factor * weighed.expected >= limit
-
-
 def _has_media(item: Item) -> bool:
     content = getattr(item, "content", None)
     return isinstance(content, list) and any(
         isinstance(part, ImagePart | FilePart | BlobPart) for part in content
     )
-
-
-def _own(limit: int, weighed: Weighed, factor: float) -> int:
-    if weighed.exact and not weighed.size.anchored:
-        return limit  # our count is the provider's
-    return own_limit(limit, weighed.tokens, weighed.expected, weighed.size, factor)
-
-
-def own_limit(limit: int, tokens: int, expected: int, size: Size, factor: float) -> int:
-    """Put a limit of the provider's tokens in terms of our counts.
-
-    Parameters: our count of the request, which errs upward, and the one by the provider's formula;
-    what the request is expected to be; the provider's tokens for one of ours. What the provider
-    counts beyond that (hidden text) cannot be shrunk, so it comes off the limit.
-    """
-    if not tokens or not expected:
-        return limit
-    factor = max(factor, 0.01)
-    # Without a report nothing is known to be hidden: what is uncertain shrinks with the request.
-    hidden = size.most - factor * expected if size.anchored else -1.0
-    if hidden < 0:
-        factor, hidden = size.most / expected, 0.0
-    return max(int((limit - hidden) / (factor * expected / tokens)), 1)

@@ -307,7 +307,7 @@ async def test_a_report_of_the_provider_moves_the_limit():
 
 def test_own_limit_takes_the_hidden_part_off():
     """By hand: 1,000 counted, 1.5 for one, and 500 that we do not see."""
-    from turnkeep.fitting import own_limit
+    from turnkeep.limit import own_limit
 
     assert own_limit(9_000, 1_000, 1_000, Size(1_900, 100, anchored=True), 1.5) == 5_666
     assert own_limit(9_000, 1_000, 1_000, Size(800, 0, anchored=True), 1.0) == 11_250

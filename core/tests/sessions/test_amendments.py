@@ -227,6 +227,27 @@ async def test_an_erasure_amid_a_fork_is_of_the_fork_too(at):
     assert await context(sessions, "t") == ([] if at else ["b"])
 
 
+async def test_a_fork_that_is_written_to_is_not_made_anew():
+    """Whoever did found it by the same fork: it goes its own way, and that is told."""
+
+    class Raced(MemoryStore):
+        async def fork(self, *args, **fields):
+            made = await super().fork(*args, **fields)
+            plain = SessionManager(MemoryStore())
+            plain.store._sessions = self._sessions
+            await plain.erase("s", [1])
+            await keep(plain, "theirs", session_id="t")
+            return made
+
+    sessions = SessionManager(Raced())
+    session = await keep(sessions, "a")
+    session.state = {"n": 1}
+    await sessions.save(session)
+    with pytest.raises(SessionExists):
+        await sessions.fork("s", "t")
+    assert (await sessions.get("t")).events[-1].content[0].content == "theirs"
+
+
 async def test_a_fork_that_an_erasure_met_is_mended_by_the_same_fork(monkeypatch):
     """Where what was to make it anew was cut off; one that was written to stays."""
     monkeypatch.setattr(log_module, "RETRY_DELAYS", ())
