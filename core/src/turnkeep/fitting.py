@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from turnkeep.blobs import is_large
 from turnkeep.codec import encode_object
-from turnkeep.content import BlobPart, FilePart, ImagePart, Item, Ref, ToolCall, ToolDefinition
+from turnkeep.content import Item, Ref, ToolCall, ToolDefinition
 from turnkeep.context import Context, Entry, placed
 from turnkeep.errors import ContentError, ContextOverflow, CorruptSession
 from turnkeep.events import Checkpoint, Placed
@@ -23,6 +23,7 @@ from turnkeep.optimize.course import Course
 from turnkeep.optimize.engine import Engine
 from turnkeep.optimize.recall import DEFINITION, RECALL, Answer, answer, log_entries
 from turnkeep.optimize.rules import ContextRules
+from turnkeep.optimize.shorten import is_media
 from turnkeep.prepared import PreparedRequest, Weighed
 from turnkeep.prices import price_row, price_row_for
 from turnkeep.sizing import guess
@@ -383,6 +384,4 @@ def _is_json(told: Mapping[str, Any]) -> bool:
 
 def _has_media(item: Item) -> bool:
     content = getattr(item, "content", None)
-    return isinstance(content, list) and any(
-        isinstance(part, ImagePart | FilePart | BlobPart) for part in content
-    )
+    return isinstance(content, list) and any(map(is_media, content))
